@@ -1,0 +1,3 @@
+"""Whisper Live: a live transcription daemon that speaks WhisperLive's protocol."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,204 @@
+"""The server's settings: what they are called, what they default to, and why.
+
+Each field below is a setting: flag ``--name-with-dashes``, environment variable
+``WHISPER_LIVE_NAME``, key ``name-with-dashes`` in ``whisper-live.toml``.  ``cli``
+builds the parser from these fields and the README's table is checked against them,
+so this module is the only place where a setting is described.  ``Config`` is built
+once; nothing downstream reads flags or environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from whisper_live.errors import ConfigError
+
+__all__ = [
+    "BatchConfig",
+    "Config",
+    "EngineConfig",
+    "LimitConfig",
+    "ListenConfig",
+    "LogConfig",
+    "SpeechConfig",
+    "StreamConfig",
+    "setting",
+]
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """A dataclass field that describes itself to the command line and the README."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """Where the server can be reached."""
+
+    host: str = setting("127.0.0.1", "address to listen on; loopback unless changed")
+    port: int = setting(
+        9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Which model runs where."""
+
+    model: str = setting(
+        "small", "stock size, hub id, local directory, or demo (ships with the package)"
+    )
+    revision: str = setting("", "pin a hub revision (commit) of the model")
+    model_cache: str = setting("", "directory for downloads; the hub's own when empty")
+    engine: str = setting(
+        "local",
+        "local runs the model; oracle is a test instrument that reads coded samples",
+        choices=("local", "oracle"),
+    )
+    device: str = setting("auto", "where to run", choices=("auto", "cpu", "cuda"))
+    device_index: str = setting("0", "GPUs to use, one worker each, as in 0,1")
+    compute_type: str = setting(
+        "auto", "auto is float16 on CUDA and int8 on CPU; or any CTranslate2 type"
+    )
+    workers: int = setting(
+        0, "calls at the same time; 0 chooses from the cores", low=0, high=64
+    )
+    threads: int = setting(0, "threads of one call on CPU; 0 chooses", low=0, high=256)
+    audio_context: str = setting(
+        "auto",
+        "encoder length per call: full (30 s), auto (short where the model was "
+        "trained for it), or a floor in seconds",
+    )
+    beam_size: int = setting(1, "beams for finals; partials are greedy", low=1, high=10)
+    oracle_call_s: float = setting(0.0, "oracle: cost of one call", low=0)
+    oracle_row_s: float = setting(0.0, "oracle: further cost of each row", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchConfig:
+    """How requests of different sessions share a call."""
+
+    batch_size: int = setting(4, "most requests in one call", low=1, high=256)
+    batch_window_ms: float = setting(
+        50.0, "longest wait of the oldest request for a fuller batch", low=0, high=5000
+    )
+    request_timeout_s: float = setting(
+        60.0, "a request without an outcome after this has failed", low=0.1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechConfig:
+    """How speech is found."""
+
+    vad_threshold: float = setting(
+        0.4, "speech probability that starts an utterance", low=0.05, high=0.95
+    )
+    vad_release: float = setting(
+        0.25, "probability below which speech may have ended", low=0.01, high=0.95
+    )
+    min_speech_ms: float = setting(
+        96.0, "less voiced time than this was a click, not speech", low=0, high=2000
+    )
+    preroll_ms: float = setting(300.0, "audio kept before speech", low=0, high=2000)
+    hangover_ms: float = setting(
+        500.0, "silence after which an utterance has ended", low=100, high=5000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """When windows are decoded and when text is settled."""
+
+    partial_interval_s: float = setting(
+        2.0, "new audio per partial when the engine is busy", low=0.2, high=30
+    )
+    partial_floor_s: float = setting(
+        0.5, "new audio per partial when the engine is idle", low=0.1, high=30
+    )
+    max_window_s: float = setting(
+        28.0, "a window is split at its quietest frame before this", low=5, high=30
+    )
+    max_buffer_s: float = setting(
+        30.0, "undecided audio kept; then the socket is read no further", low=10
+    )
+    stall_flush_s: float = setting(
+        3.0, "open speech is finished when no audio came for this long", low=0.5
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitConfig:
+    """What one client, and all together, may ask for."""
+
+    max_sessions: int = setting(64, "sessions at the same time", low=1)
+    max_session_s: float = setting(
+        0.0, "longest session, then DISCONNECT; 0 is no limit", low=0
+    )
+    idle_timeout_s: float = setting(
+        60.0, "a client that sends no bytes for this long is closed", low=1
+    )
+    handshake_timeout_s: float = setting(
+        10.0, "time for the first message after connecting", low=0.5
+    )
+    max_message_bytes: int = setting(1 << 20, "largest message", low=1024)
+    ingest_threads: int = setting(2, "threads that decode and score", low=1, high=64)
+    drain_timeout_s: float = setting(
+        20.0, "time to flush all sessions at shutdown", low=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What the server says about itself."""
+
+    log_level: str = setting(
+        "info", "least severe level", choices=("debug", "info", "warning", "error")
+    )
+    log_format: str = setting("plain", "line format", choices=("plain", "json"))
+    log_transcripts: bool = setting(False, "put recognised text into the log")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one server."""
+
+    listen: ListenConfig = ListenConfig()
+    engine: EngineConfig = EngineConfig()
+    batch: BatchConfig = BatchConfig()
+    speech: SpeechConfig = SpeechConfig()
+    stream: StreamConfig = StreamConfig()
+    limits: LimitConfig = LimitConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        for group in dataclasses.fields(self):
+            _check_ranges(getattr(self, group.name))
+        if self.speech.vad_release > self.speech.vad_threshold:
+            raise ConfigError("vad-release must not be above vad-threshold")
+        if self.stream.partial_floor_s > self.stream.partial_interval_s:
+            raise ConfigError("partial-floor-s must not be above partial-interval-s")
+        if self.stream.max_window_s > self.stream.max_buffer_s:
+            raise ConfigError("max-window-s must not be above max-buffer-s")
+
+
+def _check_ranges(group: Any) -> None:
+    for field in dataclasses.fields(group):
+        value, meta = getattr(group, field.name), field.metadata
+        name = field.name.replace("_", "-")
+        if meta["choices"] and value not in meta["choices"]:
+            raise ConfigError(f"{name} must be one of {', '.join(meta['choices'])}")
+        if meta["low"] is not None and value < meta["low"]:
+            raise ConfigError(f"{name} must be at least {meta['low']}")
+        if meta["high"] is not None and value > meta["high"]:
+            raise ConfigError(f"{name} must be at most {meta['high']}")

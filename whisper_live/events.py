@@ -1,0 +1,277 @@
+"""What goes into a session, what comes out of it, and what travels to the engine.
+
+Frozen dataclasses only.  Events are past tense or nouns, effects are imperatives,
+outcomes answer a request.  All positions are integer samples since session start;
+all durations in seconds.  Arrays are handed over, never written to again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_live.audio import Samples
+from whisper_live.errors import EngineError
+
+__all__ = [
+    "Cancel",
+    "Cancelled",
+    "ClientOptions",
+    "Close",
+    "DecodeOptions",
+    "Drain",
+    "Effect",
+    "EndOfAudio",
+    "Event",
+    "Frames",
+    "Hello",
+    "Hypothesis",
+    "HypothesisSegment",
+    "Outcome",
+    "PeerGone",
+    "Request",
+    "RequestFailed",
+    "RequestKind",
+    "Send",
+    "Submit",
+    "Task",
+    "Timing",
+    "VadOptions",
+    "Word",
+]
+
+# --------------------------------------------------------------------- options
+
+
+class Task(enum.Enum):
+    """What Whisper is asked to write: the words spoken, or English."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+@dataclass(frozen=True, slots=True)
+class VadOptions:
+    """How speech is told from silence, after limits were applied."""
+
+    threshold: float = 0.4  # probability at which speech starts
+    release: float = 0.25  # probability below which it may end (hysteresis)
+    min_speech_s: float = 0.096  # voiced time below which an onset was a click
+    hangover_s: float = 0.5  # silence awaited before an endpoint
+    preroll_s: float = 0.3  # audio kept before the onset
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """A client's handshake, validated and brought inside the server's limits."""
+
+    uid: str
+    language: str | None = None  # None: detect
+    task: Task = Task.TRANSCRIBE
+    model: str | None = None
+    audio_format: str | None = None  # None: float32 unless a container shows itself
+    use_vad: bool = True
+    vad: VadOptions = field(default_factory=VadOptions)
+    send_last_n_segments: int = 10  # completed ones per message; 0 means all
+    no_speech_threshold: float = 0.45
+    same_output_threshold: int = 10  # accepted; our stabiliser does not need it
+    clip_audio: bool = False  # accepted; we never skip audio to catch up
+    initial_prompt: str = ""
+    hotwords: str = ""
+    word_timestamps: bool = False
+    multilingual: bool = False  # detect the language again for each utterance
+    final_pass: bool = False
+    timings: bool = False  # put stage timings into segments messages
+    ignored: tuple[str, ...] = ()  # keys that we know but have not built
+
+
+# ---------------------------------------------------------- requests and outcomes
+
+
+class RequestKind(enum.Enum):
+    """How a request may be treated while it waits."""
+
+    PARTIAL = "partial"  # a newer one of the same session may replace it
+    FINAL = "final"  # never dropped, goes first
+    BACKGROUND = "background"  # whole files and final passes: idle slots only
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How one window is to be decoded; rows of a batch may differ in all of it."""
+
+    language: str | None = None
+    task: Task = Task.TRANSCRIBE
+    prompt: str = ""  # previous text, given as context
+    prefix: str = ""  # text that the hypothesis must begin with
+    hotwords: str = ""
+    timestamps: bool = True  # ask for segment times
+    word_timestamps: bool = False
+    beam_size: int = 1
+    temperatures: tuple[float, ...] = (0.0,)  # fallbacks, tried in order
+    detect_below: float = 0.0  # reserved: lowest accepted language probability
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One window of one session, with everything needed to transcribe it."""
+
+    id: int  # unique in the process
+    session: str
+    kind: RequestKind
+    start: int  # position of audio[0]
+    audio: Samples  # shape [samples], at most 30 s
+    options: DecodeOptions = field(default_factory=DecodeOptions)
+    timeout_s: float = 60.0  # from submission to outcome
+
+    @property
+    def end(self) -> int:
+        """Position after the last sample of the window."""
+        return self.start + len(self.audio)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its own times; ``text`` keeps Whisper's leading space."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class HypothesisSegment:
+    """What the engine heard between two timestamps, in session positions."""
+
+    start: int
+    end: int
+    text: str  # with Whisper's leading space
+    no_speech_probability: float = 0.0
+    average_logprob: float = 0.0
+    compression_ratio: float = 1.0
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where one request's time went."""
+
+    queue_s: float = 0.0  # from submission to the start of its call
+    engine_s: float = 0.0  # the call that made the outcome
+    batch_size: int = 1  # rows in that call
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """Outcome: the engine's text for one window."""
+
+    request_id: int
+    segments: tuple[HypothesisSegment, ...]
+    language: str
+    language_probability: float  # 1.0 where the language was given
+    timing: Timing = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """Outcome: this request has no text, and why."""
+
+    request_id: int
+    error: EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Outcome: withdrawn or replaced before the engine saw it."""
+
+    request_id: int
+
+
+Outcome = Hypothesis | RequestFailed | Cancelled
+
+# ---------------------------------------------------------------------- events in
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The handshake was read and the client admitted."""
+
+    options: ClientOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Decoded audio with its speech probabilities.
+
+    ``samples`` has shape ``[n]``; ``speech`` has shape ``[ceil(n / 512)]``: every
+    frame but the last of a stream is whole.
+    """
+
+    samples: Samples
+    speech: NDArray[np.float32]
+    decode_s: float = 0.0  # CPU spent making the samples
+    vad_s: float = 0.0  # and scoring them
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfAudio:
+    """The client will send no more; flush, then close."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGone:
+    """The socket is gone; nothing can be sent any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The server is stopping: flush, then close with 1012."""
+
+
+Event = Hello | Frames | EndOfAudio | PeerGone | Drain | Outcome
+
+# -------------------------------------------------------------------- effects out
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one JSON message.  A later partial may replace an unsent earlier one."""
+
+    message: Mapping[str, Any]
+    replaceable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Queue a request; exactly one outcome with its id comes back as an event."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Withdraw a request; its outcome still comes, maybe as ``Cancelled``."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the websocket after everything sent before.
+
+    ``hold_s``: seconds to leave it open for a client that closes by itself
+    (PRACTICE of WhisperLive clients: they miss a status sent right before a close).
+    """
+
+    code: int
+    reason: str = ""
+    hold_s: float = 0.0
+
+
+Effect = Send | Submit | Cancel | Close

@@ -25,6 +25,7 @@ __all__ = [
     "Close",
     "DecodeOptions",
     "Drain",
+    "Dropped",
     "Effect",
     "EndOfAudio",
     "Event",
@@ -37,6 +38,7 @@ __all__ = [
     "Request",
     "RequestFailed",
     "RequestKind",
+    "Segment",
     "Send",
     "Submit",
     "Task",
@@ -194,6 +196,29 @@ class Cancelled:
 
 
 Outcome = Hypothesis | RequestFailed | Cancelled
+
+# ------------------------------------------------------------- what clients are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The wire unit: ``completed`` iff committed, and then it never changes again."""
+
+    start: int
+    end: int
+    text: str  # with Whisper's leading space
+    completed: bool
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A span that was given up without text, and why; never kept from the client."""
+
+    start: int
+    end: int
+    reason: str  # "engine_timeout", "window_rejected", "overrun", ...
+
 
 # ---------------------------------------------------------------------- events in
 

@@ -1,0 +1,228 @@
+"""The command line: where a setting comes from, and how a command ends."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from whisper_live import __version__, cli
+from whisper_live.config import Config, EngineConfig, LogConfig
+from whisper_live.errors import (
+    ConfigError,
+    EngineUnavailable,
+    HandshakeError,
+    WhisperLiveError,
+)
+
+
+class Recorder:
+    """Stands in for ``serve`` and keeps the configuration that it was given."""
+
+    def __init__(self) -> None:
+        self.config: Config | None = None
+        self.error: BaseException | None = None
+
+    def __call__(self, config: Config, arguments: argparse.Namespace) -> int:
+        if self.error:
+            raise self.error
+        self.config = config
+        return cli.ExitCode.OK
+
+    def serve(self, *argv: str) -> Config:
+        self.config = None
+        assert cli.main(["serve", *argv]) == 0
+        assert self.config is not None
+        return self.config
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorder:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("WHISPER_LIVE_")]:
+        monkeypatch.delenv(name)
+    recorder = Recorder()
+    command = dataclasses.replace(cli.COMMANDS["serve"], run=recorder)
+    monkeypatch.setitem(cli.COMMANDS, "serve", command)
+    return recorder
+
+
+def test_nothing_given_is_the_default(served: Recorder) -> None:
+    assert served.serve() == Config()
+
+
+def test_flag_beats_environment_beats_file_beats_default(
+    served: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").write_text("port = 1001\nmax-sessions = 5\n")
+    assert served.serve().listen.port == 1001
+    monkeypatch.setenv("WHISPER_LIVE_PORT", "1002")
+    assert served.serve().listen.port == 1002
+    config = served.serve("--port", "1003")
+    assert config.listen.port == 1003
+    assert config.limits.max_sessions == 5
+    assert config.batch == Config().batch
+
+
+def test_named_file_wins_over_the_one_in_the_directory(
+    served: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").write_text("port = 1001\nhost = '0.0.0.0'\n")
+    other = tmp_path / "other.toml"
+    other.write_text("port = 1002\n")
+    for config in (
+        served.serve("--config", str(other)),
+        served.serve(f"--config={other}"),
+    ):
+        assert (config.listen.port, config.listen.host) == (1002, "0.0.0.0")
+    monkeypatch.setenv("WHISPER_LIVE_CONFIG", str(other))
+    assert served.serve().listen.port == 1002
+
+
+def test_every_type_of_setting_survives_every_source(
+    served: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = Config(
+        engine=EngineConfig(model="tiny", engine="oracle", oracle_call_s=0.5),
+        log=LogConfig(log_transcripts=True),
+    )
+    flags = "--model tiny --engine oracle --oracle-call-s 0.5 --log-transcripts"
+    assert served.serve(*flags.split()) == expected
+
+    file = tmp_path / "whisper-live.toml"
+    file.write_text(
+        "model = 'tiny'\nengine = 'oracle'\noracle-call-s = 0.5\n"
+        "log-transcripts = true\n"
+    )
+    assert served.serve() == expected
+    assert not served.serve("--no-log-transcripts").log.log_transcripts
+    monkeypatch.setenv("WHISPER_LIVE_LOG_TRANSCRIPTS", "false")
+    assert not served.serve().log.log_transcripts
+    file.unlink()
+
+    for name, value in (
+        ("MODEL", "tiny"),
+        ("ENGINE", "oracle"),
+        ("ORACLE_CALL_S", "0.5"),
+        ("LOG_TRANSCRIPTS", "true"),
+    ):
+        monkeypatch.setenv(f"WHISPER_LIVE_{name}", value)
+    assert served.serve() == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["serve", "--port", "70000"], "port must be at most 65535"),
+        (["serve", "--port", "many"], "argument --port: invalid int value: 'many'"),
+        (["serve", "--hangover-ms", "nan"], "invalid number value: 'nan'"),
+        (["serve", "--engine", "other"], "argument --engine: invalid choice: 'other'"),
+        (["serve", "--prot", "1"], "unrecognized arguments: --prot 1"),
+        (["serve", "--vad-release", "0.9"], "vad-release must not be above"),
+        (["serve", "--config", "absent.toml"], "absent.toml"),
+        (["dance"], "invalid choice: 'dance'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_configuration_is_one_line_and_exit_2(
+    served: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    complaint: str,
+) -> None:
+    assert cli.main(argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("whisper-live: ")
+    assert complaint in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("prot = 1\nport = 2\ncolour = 'red'\n", "unknown settings: colour, prot"),
+        ("max_sessions = 5\n", "unknown settings: max_sessions"),
+        ("[serve]\nport = 1\n", "unknown settings: serve"),
+        ("port = [1, 2]\n", "port must be a single value"),
+        ("port = \n", "Invalid value"),
+        ("log-transcripts = 'perhaps'\n", "log-transcripts"),
+    ],
+)
+def test_bad_file_is_named_with_its_fault(
+    served: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    content: str,
+    complaint: str,
+) -> None:
+    (tmp_path / "whisper-live.toml").write_text(content)
+    assert cli.main(["serve"]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("no such model"), 2),
+        (EngineUnavailable("the device is gone"), 3),
+        (HandshakeError("refused"), 1),
+        (WhisperLiveError("something else"), 1),
+    ],
+)
+def test_exit_code_tells_what_went_wrong(
+    served: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    error: WhisperLiveError,
+    code: int,
+) -> None:
+    served.error = error
+    assert cli.main(["serve"]) == code
+    assert capsys.readouterr().err == f"whisper-live: {error}\n"
+
+
+def test_interrupt_is_130_and_silent(
+    served: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.error = KeyboardInterrupt()
+    assert cli.main(["serve"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    """Measured 0.06 s; importing CTranslate2 alone takes over half a second."""
+    code = (
+        "import sys\n"
+        "from whisper_live.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'numpy', 'av', 'ctranslate2', 'onnxruntime', 'websockets'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    for argv in (["--help"], ["serve", "--help"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *argv], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == __version__ or "usage:" in done.stdout
+
+
+def test_table_has_a_row_for_every_setting() -> None:
+    rows = cli.settings_table().splitlines()
+    assert len(set(rows)) == len(rows)
+    names = [
+        field.name
+        for group in dataclasses.fields(Config)
+        for field in dataclasses.fields(getattr(Config(), group.name))
+    ]
+    assert len(rows) == len(names) + 2
+    for name, row in zip(names, rows[2:], strict=True):
+        assert row.startswith(f"| `--{name.replace('_', '-')}` |")
+        assert f"`WHISPER_LIVE_{name.upper()}`" in row

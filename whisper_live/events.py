@@ -66,6 +66,7 @@ class VadOptions:
     min_speech_s: float = 0.096  # voiced time below which an onset was a click
     hangover_s: float = 0.5  # silence awaited before an endpoint
     preroll_s: float = 0.3  # audio kept before the onset
+    max_speech_s: float = 30.0  # split before this, where the server does not earlier
     pause_s: float = 0.16  # silence after which the final is tried in advance
 
 

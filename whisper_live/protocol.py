@@ -240,7 +240,7 @@ def _parse_vad(
         min_speech_s=limited("min_speech_duration_ms", defaults.min_speech_ms) / 1000,
         hangover_s=limited("min_silence_duration_ms", defaults.hangover_ms) / 1000,
         preroll_s=limited("speech_pad_ms", defaults.preroll_ms) / 1000,
-        max_speech_s=limited("max_speech_duration_s", math.inf),
+        max_speech_s=limited("max_speech_duration_s", 30.0),
     )
     unknown = [
         f"vad_parameters.{name}"[:64] for name in asked if name not in _VAD_LIMITS

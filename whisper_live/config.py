@@ -132,6 +132,15 @@ class StreamConfig:
     max_buffer_s: float = setting(
         30.0, "undecided audio kept; then the socket is read no further", low=10
     )
+    commit_after_s: float = setting(
+        6.0, "a longer window is shortened at a boundary of agreed words", low=2
+    )
+    context_chars: int = setting(
+        120, "committed text given to the engine as context", low=0, high=1000
+    )
+    early_endpoint_ms: float = setting(
+        300.0, "silence that ends an utterance whose text is stable", low=100
+    )
     stall_flush_s: float = setting(
         3.0, "open speech is finished when no audio came for this long", low=0.5
     )

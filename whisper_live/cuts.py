@@ -1,0 +1,92 @@
+"""Where a window that grew long can be shortened while speech goes on.
+
+What lies before the cut is decided and never decoded again, so a cut falls only
+behind words that two hypotheses agree on, and at the quietest frame near their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from whisper_live.audio import FRAME_SAMPLES, s_to_samples
+from whisper_live.events import HypothesisSegment, Segment
+from whisper_live.stabiliser import split_words
+
+__all__ = ["Cut", "find_cut", "settled", "spaced"]
+
+_EDGE = s_to_samples(1.0)  # words nearer to the window's end may still change
+_SEARCH = s_to_samples(0.15)  # how far around a word limit a quiet frame is sought
+
+
+class Loudness(Protocol):
+    """The one thing that is asked of the segmenter."""
+
+    def quietest(self, low: int, high: int) -> int:
+        """The quietest frame limit inside ``low..high``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Decide ``segments``, which hold ``words`` words, and go on at ``at``."""
+
+    words: int
+    at: int
+    segments: tuple[Segment, ...]
+
+
+def spaced(text: str) -> str:
+    """Whisper's leading space, by which clients tell repeats and join texts."""
+    return text if not text or text.startswith(" ") else " " + text
+
+
+def settled(heard: HypothesisSegment, *, until: int) -> Segment:
+    """The completed segment for what was heard, ending by ``until``."""
+    end = min(heard.end, until)
+    return Segment(min(heard.start, end), end, spaced(heard.text), True, heard.words)
+
+
+def find_cut(
+    segments: Sequence[HypothesisSegment],
+    agreed: int,
+    *,
+    start: int,
+    end: int,
+    shorten_after: int,
+    loudness: Loudness,
+) -> Cut | None:
+    """The latest safe cut of the window ``start..end``, or None.
+
+    ``agreed`` leading words of ``segments`` are confirmed.  Between two of the
+    engine's segments if possible; else, in a window twice as long as
+    ``shorten_after``, behind a word, for which the segments must carry word times.
+    """
+
+    def quiet_between(left: int, right: int) -> int:
+        low = max(min(left, right) - _SEARCH, start + FRAME_SAMPLES)
+        return loudness.quietest(low, min(max(left, right) + _SEARCH, end))
+
+    if end - start < shorten_after:
+        return None
+    best: Cut | None = None
+    count = 0
+    for index, (segment, after) in enumerate(zip(segments, segments[1:]), 1):
+        count += len(split_words(segment.text))
+        if count > agreed:
+            break
+        at = quiet_between(segment.end, after.start)
+        done = tuple(settled(s, until=at) for s in segments[:index])
+        best = Cut(count, at, done)
+    if best is not None or end - start < 2 * shorten_after:
+        return best
+    words = [word for segment in segments for word in segment.words]
+    count, text = 0, ""
+    for word, after_word in zip(words, words[1:]):
+        count += len(split_words(word.text))
+        text += word.text
+        if count > agreed or word.end > end - _EDGE:
+            break
+        at = quiet_between(word.end, after_word.start)
+        best = Cut(count, at, (Segment(words[0].start, at, spaced(text), True),))
+    return best

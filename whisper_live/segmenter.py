@@ -1,0 +1,258 @@
+"""Speech probabilities in, utterances out.
+
+Owns the hysteresis, the hangover and the forced split.  Knows nothing of text,
+requests or time: its only clock is the number of samples it was given.
+
+    SILENCE --p >= threshold--> OPEN --p < release for `hangover`--> SILENCE
+                                  |
+                                  +-- `min_speech` voiced: Onset
+                                  +-- p < release for `pause`: Pause, then maybe Resumed
+                                  +-- window at its limit: Split
+
+As in Silero's own iterator, a probability between release and threshold changes
+nothing: it neither ends speech nor cancels a silence that has begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whisper_live.audio import FRAME_SAMPLES, ms_to_samples, s_to_samples
+from whisper_live.events import VadOptions
+
+__all__ = [
+    "Click",
+    "Endpoint",
+    "Mark",
+    "Onset",
+    "Pause",
+    "Resumed",
+    "Segmenter",
+    "Split",
+]
+
+_TAIL = ms_to_samples(200)  # silence left after the last voice: Whisper likes some
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """Speech is certain; ``at`` is where its audio starts, preroll included."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Silence for the first while; the utterance may be over at ``at``."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Speech goes on after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The utterance ended; its audio ends at ``at``, a short tail included."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """What opened was too short to be speech; ``at`` is where it ended."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The window is full: decide everything before ``at``, speech goes on."""
+
+    at: int
+
+
+Mark = Onset | Pause | Resumed | Endpoint | Click | Split
+
+
+class Segmenter:
+    """Cuts one session's frames into utterances and bounded windows."""
+
+    def __init__(self, options: VadOptions, *, max_window: int) -> None:
+        self._threshold = options.threshold
+        self._release = options.release
+        self._min_speech = s_to_samples(options.min_speech_s)
+        self._hangover = s_to_samples(options.hangover_s)
+        self._pause = min(s_to_samples(options.pause_s), self._hangover)
+        self._preroll = s_to_samples(options.preroll_s)
+        self._tail = min(_TAIL, self._hangover)
+        self._max_window = max_window
+
+        self._position = 0
+        self._closed_at = 0  # where the last utterance's audio ended
+        self._history: list[float] = []  # one probability per frame...
+        self._history_at = 0  # ...from this position on
+
+        # Meaningful only while an utterance is open.
+        self._open = False
+        self._window_start = 0
+        self._voiced = 0
+        self._confirmed = False
+        self._silent_from: int | None = None
+        self._paused = False
+
+    # ------------------------------------------------------------------ what is known
+
+    @property
+    def position(self) -> int:
+        """Position after the newest frame."""
+        return self._position
+
+    @property
+    def is_open(self) -> bool:
+        """Speech may have started; it has not ended."""
+        return self._open
+
+    @property
+    def is_speech(self) -> bool:
+        """Speech is certain and has not ended."""
+        return self._open and self._confirmed
+
+    @property
+    def is_paused(self) -> bool:
+        """An utterance is open and has been silent for the pause length."""
+        return self._open and self._paused
+
+    @property
+    def window_start(self) -> int:
+        """Where the open utterance's undecided audio starts."""
+        assert self._open, "no utterance is open"
+        return self._window_start
+
+    @property
+    def keep_from(self) -> int:
+        """Oldest position that may still belong to an utterance."""
+        if self._open:
+            return self._window_start
+        return max(self._position - self._preroll, self._closed_at)
+
+    @property
+    def silence(self) -> int:
+        """Samples of silence at the end of the open utterance."""
+        return 0 if self._silent_from is None else self._position - self._silent_from
+
+    def evidence(self, start: int, end: int) -> float:
+        """Mean speech probability over ``start..end``, as far as it is remembered."""
+        frames = self._frames(start, end)
+        return sum(frames) / len(frames) if frames else 1.0
+
+    def quietest(self, low: int, high: int) -> int:
+        """The frame limit with the least speech around it inside ``low..high``.
+
+        A cut falls between two frames, so both sides count; of equals the later
+        wins, which keeps the next window short.
+        """
+        first = max(-(-(low - self._history_at) // FRAME_SAMPLES), 1)
+        last = min((high - self._history_at) // FRAME_SAMPLES, len(self._history) - 1)
+        if first > last:
+            return min(max(low, self._history_at), self._position)
+        history = self._history
+        best = min(
+            range(last, first - 1, -1), key=lambda i: history[i - 1] + history[i]
+        )
+        return self._history_at + best * FRAME_SAMPLES
+
+    # -------------------------------------------------------------------- what happens
+
+    def push(
+        self, probability: float, samples: int = FRAME_SAMPLES
+    ) -> tuple[Mark, ...]:
+        """Take the next frame; only the last of a stream may be shorter than 512."""
+        start = self._position
+        self._position += samples
+        self._history.append(probability)
+        if not self._open:
+            if probability < self._threshold:
+                return ()
+            self._open_at(max(start - self._preroll, self._closed_at))
+        marks = self._advance_state(probability, start, samples)
+        if self._open and self._position - self._window_start >= self._max_window:
+            marks += (self._split() if self._confirmed else self._close(),)
+        return marks
+
+    def end_now(self) -> Endpoint | Click | None:
+        """End an open utterance here: end of audio, a stall, or a stable text."""
+        if not self._open:
+            return None
+        return self._close()
+
+    def advance(self, to: int) -> None:
+        """The open window now starts at ``to``; all before it is decided."""
+        assert self._open and self._window_start <= to <= self._position
+        self._window_start = to
+
+    def forget(self, before: int) -> None:
+        """Probabilities before this position are not asked for again."""
+        frames = min((before - self._history_at) // FRAME_SAMPLES, len(self._history))
+        if frames > 0:
+            del self._history[:frames]
+            self._history_at += frames * FRAME_SAMPLES
+
+    # ------------------------------------------------------------------------ inside
+
+    def _open_at(self, start: int) -> None:
+        self._open = True
+        self._window_start = start
+        self._voiced = 0
+        self._confirmed = False
+        self._silent_from = None
+        self._paused = False
+
+    def _advance_state(
+        self, probability: float, start: int, samples: int
+    ) -> tuple[Mark, ...]:
+        if probability >= self._threshold:
+            self._voiced += samples
+            self._silent_from = None
+            if not self._confirmed and self._voiced >= self._min_speech:
+                self._confirmed = True
+                return (Onset(self._window_start),)
+            if self._paused:
+                self._paused = False
+                return (Resumed(),)
+            return ()
+        if self._silent_from is None:
+            if probability >= self._release:
+                return ()
+            self._silent_from = start
+        if self.silence >= self._hangover:
+            return (self._close(),)
+        if self._confirmed and not self._paused and self.silence >= self._pause:
+            self._paused = True
+            return (Pause(self._end_of_voice()),)
+        return ()
+
+    def _end_of_voice(self) -> int:
+        if self._silent_from is None:
+            return self._position
+        return min(self._silent_from + self._tail, self._position)
+
+    def _close(self) -> Endpoint | Click:
+        self._open = False
+        self._paused = False
+        self._closed_at = max(self._end_of_voice(), self._window_start)
+        return Endpoint(self._closed_at) if self._confirmed else Click(self._closed_at)
+
+    def _split(self) -> Split:
+        # The first half is not searched: a cut there would double the work to come.
+        middle = self._window_start + self._max_window // 2
+        at = self.quietest(middle, self._position)
+        self._window_start = at
+        return Split(at)
+
+    def _frames(self, start: int, end: int) -> list[float]:
+        first = max((start - self._history_at) // FRAME_SAMPLES, 0)
+        last = -(-(end - self._history_at) // FRAME_SAMPLES)
+        return self._history[first : max(last, first)]

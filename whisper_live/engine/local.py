@@ -1,0 +1,306 @@
+"""The engine that runs a Whisper model in this process, through CTranslate2.
+
+Owns the loaded model, its threads and the features of growing windows.  A batch is
+prepared off the loop, runs on one lane as in ``call``, and comes back as outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from ctranslate2.models import Whisper
+
+from whisper_live import models
+from whisper_live.audio import SAMPLE_RATE, Samples, s_to_samples
+from whisper_live.config import EngineConfig
+from whisper_live.engine import EngineInfo
+from whisper_live.engine.call import HOPS_PER_S, Call, Row
+from whisper_live.engine.devices import Placement, choose, explain, tune_process
+from whisper_live.engine.features import FeatureCache
+from whisper_live.engine.lanes import Lanes
+from whisper_live.engine.prompts import Prompts
+from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
+from whisper_live.events import (
+    DecodeOptions,
+    Hypothesis,
+    Outcome,
+    Request,
+    RequestFailed,
+    RequestKind,
+    Task,
+)
+
+__all__ = ["CONTEXT_HOPS", "LocalEngine", "load"]
+
+log = logging.getLogger("whisper_live.engine")
+
+LONGEST_S = 30.0
+SHORTEST_SAMPLES = s_to_samples(0.1)  # less holds no word
+# Audio contexts, in mel columns of 10 ms.  Few, because every shape costs oneDNN a
+# compiled primitive; never 160 or 256, which CTranslate2 takes for unencoded features
+# (80 or 128 positions, as many as there are mels).
+CONTEXT_HOPS = (200, 300, 400, 500, 600, 800, 1000, 1500, 3000)
+ROOM_HOPS = 50  # short contexts end in half a second of nothing: fewer lost last words
+
+
+def load(
+    config: EngineConfig, *, max_batch: int, progress: Callable[[str], None]
+) -> LocalEngine:
+    """Find, fetch and load the configured model.  Blocking: seconds, or a download.
+
+    ``progress`` is told in one line what is happening.  Raises ``ConfigError`` or
+    ``EngineUnavailable`` with one line that says what to do.
+    """
+    placement = choose(config)
+    asked_floor_s = _context_floor_s(config.audio_context)
+    path = models.resolve(config, progress)
+    facts = models.describe(path)
+    tune_process()
+    progress(
+        f"loading model {config.model} on {placement.device} "
+        f"({placement.compute_type}; {placement.reason})"
+    )
+    started = time.monotonic()
+    try:
+        loaded = [_whisper(path, placement, index) for index in placement.devices]
+        tokens = Prompts(
+            path / "tokenizer.json", multilingual=loaded[0].is_multilingual
+        )
+    except Exception as error:  # tokenizers raises bare Exception
+        raise explain(error, config.model) from error
+    floor_s = facts.min_context_s if asked_floor_s is None else asked_floor_s
+    contexts = tuple(h for h in CONTEXT_HOPS if h >= floor_s * HOPS_PER_S)
+    log.info(
+        "model %s loaded in %.1f s, audio context %s",
+        config.model,
+        time.monotonic() - started,
+        "full" if len(contexts) == 1 else f"from {contexts[0] / HOPS_PER_S:g} s",
+    )
+    info = EngineInfo(
+        name="local",
+        model=config.model,
+        device=placement.device,
+        compute_type=loaded[0].compute_type,
+        languages=tokens.languages,
+        max_batch=max_batch,
+        max_window_s=LONGEST_S,
+        workers=placement.workers,
+        is_demo=facts.is_demo,
+    )
+    # On a CPU all lanes share one model, whose `workers` threads share its weights.
+    lanes = [loaded[i % len(loaded)] for i in range(placement.workers)]
+    several = len(placement.devices) > 1
+    return LocalEngine(
+        info,
+        [Call(model, tokens, to_cpu=several) for model in lanes],
+        mels=loaded[0].n_mels,
+        contexts=contexts,
+    )
+
+
+class LocalEngine:
+    """A loaded model.  ``warm_up`` before the first ``transcribe``."""
+
+    def __init__(
+        self,
+        info: EngineInfo,
+        calls: Sequence[Call],
+        *,
+        mels: int,
+        contexts: Sequence[int],
+    ) -> None:
+        self._info = info
+        self._calls = calls
+        self._contexts = contexts
+        self._cache = FeatureCache(mels)
+        self._preparing = ThreadPoolExecutor(2, thread_name_prefix="features")
+        self._lanes = Lanes(calls)
+        self._lost = False
+
+    @property
+    def info(self) -> EngineInfo:
+        """Facts that do not change while the engine lives."""
+        return self._info
+
+    @property
+    def inside_s(self) -> float:
+        """Seconds spent inside CTranslate2 so far, over all lanes; for the bench."""
+        return sum(call.inside_s for call in self._calls)
+
+    # --------------------------------------------------------------------- start
+
+    def warm_up(self, progress: Callable[[str], None]) -> None:
+        """Run every shape that will be used, on every lane.  Blocking.
+
+        On a CPU only the first shape matters (a new one costs 2 ms), so there the rest
+        stops after ten seconds.  Raises ``EngineUnavailable`` if no call succeeds.
+        """
+        shapes = [
+            (hops, size)
+            for size in self._warm_sizes()
+            for hops in sorted(self._contexts, reverse=True)
+        ]
+        enough_at = time.monotonic() + (10.0 if self._info.device == "cpu" else 600.0)
+        with ThreadPoolExecutor(len(self._calls)) as threads:
+            for done, (hops, size) in enumerate(shapes):
+                if done and time.monotonic() > enough_at:
+                    break
+                progress(f"warming up: {done + 1} of {len(shapes)} shapes")
+                run = functools.partial(self._warm_shape, hops=hops, size=size)
+                list(threads.map(run, self._calls))
+        for call in self._calls:
+            call.inside_s = 0.0
+
+    def _warm_sizes(self) -> list[int]:
+        most = self._info.max_batch
+        if self._info.device == "cpu":
+            return sorted({1, most})
+        return sorted({most, *(2**i for i in range(most.bit_length()))} - {0})
+
+    def _warm_shape(self, call: Call, *, hops: int, size: int) -> None:
+        samples = min(max(hops - ROOM_HOPS, HOPS_PER_S), 2900) * SAMPLE_RATE // 100
+        noise = np.random.default_rng(0).normal(0, 0.01, samples).astype(np.float32)
+        features = self._cache.features("", 0, noise)
+        rows = []
+        for index in range(size):
+            task = Task.TRANSLATE if index % 2 else Task.TRANSCRIBE
+            options = DecodeOptions(language="en", task=task)
+            request = Request(0, "", RequestKind.FINAL, 0, noise, options)
+            rows.append(Row(request, features, hops))
+        call.first(rows, most_tokens=8)
+        for row in rows:
+            if isinstance(row.outcome, RequestFailed):
+                raise explain(row.outcome.error, self._info.model)
+        self._cache.forget("")
+
+    # ------------------------------------------------------------------- service
+
+    def prepare(self, request: Request) -> None:
+        """Compute a queued request's features ahead of its call; optional."""
+        if not self._lost:
+            self._preparing.submit(self._row, request)
+
+    def forget(self, session: str) -> None:
+        """Drop what is kept of a session that has ended."""
+        self._cache.forget(session)
+
+    async def transcribe(
+        self,
+        batch: Sequence[Request],
+        settled: Callable[[Outcome], None] | None = None,
+    ) -> list[Outcome]:
+        """Transcribe one batch; outcomes in the order of the requests.
+
+        May be awaited ``info.workers`` times at once.  ``settled`` is called on the
+        loop with each outcome as soon as it stands: a row whose answer has to be
+        decoded again at a higher temperature does not keep the others waiting.
+
+        Never raises for a bad row: that row's outcome is ``RequestFailed``.  Raises
+        ``EngineUnavailable`` once the engine is closed or its device lost.  A cancelled
+        wait leaves the running call to finish unheard.
+        """
+        if self._lost:
+            raise EngineUnavailable("the engine is closed")
+        loop = asyncio.get_running_loop()
+        rows = await asyncio.gather(
+            *(loop.run_in_executor(self._preparing, self._row, r) for r in batch)
+        )
+        waiting = [row for row in rows if row.outcome is None]
+        _tell(settled, (row for row in rows if row.outcome is not None))
+        step: Callable[[Call, Sequence[Row]], None] = Call.first
+        while waiting:
+            await self._run(step, waiting)
+            _tell(settled, (row for row in waiting if row.outcome is not None))
+            waiting = [row for row in waiting if row.outcome is None]
+            step = Call.again
+        return [row.outcome for row in rows if row.outcome is not None]
+
+    async def close(self) -> None:
+        """Let go of the model; calls after this raise ``EngineUnavailable``."""
+        self._lost = True
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+        await self._lanes.close()
+        self._calls = ()
+
+    async def _run(
+        self, step: Callable[[Call, Sequence[Row]], None], rows: Sequence[Row]
+    ) -> None:
+        try:
+            await self._lanes.run(lambda call: step(call, rows))
+        except EngineUnavailable:
+            self._lost = True
+            raise
+
+    def _row(self, request: Request) -> Row:
+        """A request ready for its call, or settled already."""
+        row = Row(request, np.empty((0, 0), np.float32), 0)
+        try:
+            audio = _checked(request.audio)
+            if len(audio) < SHORTEST_SAMPLES:
+                language = request.options.language
+                known = 1.0 if language else 0.0
+                row.outcome = Hypothesis(request.id, (), language or "", known)
+            else:
+                features = self._cache.features(request.session, request.start, audio)
+                row.features, row.hops = features, self._context(features.shape[1])
+        except WindowRejected as error:
+            row.fail(error)
+        return row
+
+    def _context(self, hops: int) -> int:
+        """The smallest audio context that holds so many columns and some room."""
+        fitting = (c for c in self._contexts if c >= hops + ROOM_HOPS)
+        return next(fitting, self._contexts[-1])
+
+
+def _checked(audio: object) -> Samples:
+    if not isinstance(audio, np.ndarray) or audio.ndim != 1 or audio.dtype.kind != "f":
+        raise WindowRejected("the window is not a row of floating-point samples")
+    if len(audio) > s_to_samples(LONGEST_S):
+        raise WindowRejected(f"the window is longer than {LONGEST_S:g} s")
+    if not np.isfinite(audio).all():
+        raise WindowRejected("the window holds samples that are not numbers")
+    return audio.astype(np.float32, copy=False)
+
+
+def _tell(settled: Callable[[Outcome], None] | None, rows: Iterable[Row]) -> None:
+    if settled is not None:
+        for row in rows:
+            if row.outcome is not None:
+                settled(row.outcome)
+
+
+def _whisper(path: Path, placement: Placement, index: int) -> Whisper:
+    on_cpu = placement.device == "cpu"
+    return Whisper(
+        str(path),
+        device=placement.device,
+        device_index=index,
+        compute_type=placement.compute_type,
+        inter_threads=placement.workers if on_cpu else 1,
+        intra_threads=placement.threads,
+    )
+
+
+def _context_floor_s(setting: str) -> float | None:
+    """The shortest audio context asked for; None leaves it to the model."""
+    if setting == "auto":
+        return None
+    if setting == "full":
+        return LONGEST_S
+    try:
+        floor_s = float(setting)
+    except ValueError:
+        floor_s = -1.0
+    if not 0 < floor_s <= LONGEST_S:
+        raise ConfigError(
+            f"audio-context must be full, auto or seconds up to 30, not {setting!r}"
+        )
+    return floor_s

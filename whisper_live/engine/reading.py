@@ -1,0 +1,121 @@
+"""From the tokens of an answer to segments with times, and whether to believe it.
+
+Owns the meaning of timestamp tokens, Whisper's two quality filters and the guard
+against loops.  Pure: no model, no session; times are samples within the window.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisper_live.audio import SAMPLE_RATE
+
+__all__ = ["Answer", "Span", "compression_ratio", "cut_loop", "read_spans"]
+
+SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 20 ms
+# Whisper's own thresholds: text that packs this well repeats itself, text this
+# improbable was guessed; improbable text over likely silence is not worth a retry.
+MOST_COMPRESSION = 2.4
+LEAST_LOGPROB = -1.0
+LIKELY_SILENCE = 0.6
+LONGEST_LOOP = 32  # tokens of one round
+LEAST_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Text tokens between two timestamps, ``start < end`` in samples of the window."""
+
+    start: int
+    end: int
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one decode of one row gave."""
+
+    spans: list[Span]
+    texts: list[str]  # of the spans, none blank
+    average_logprob: float
+    no_speech_probability: float
+    compression_ratio: float
+
+    @property
+    def believable(self) -> bool:
+        """False if a higher temperature should be tried."""
+        if self.average_logprob < LEAST_LOGPROB:
+            return self.no_speech_probability > LIKELY_SILENCE
+        return self.compression_ratio <= MOST_COMPRESSION
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Orders answers none of which is believable: looping ones last."""
+        return self.compression_ratio <= MOST_COMPRESSION, self.average_logprob
+
+
+def compression_ratio(text: str) -> float:
+    """How many times smaller zlib makes the text."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def cut_loop(tokens: Sequence[int]) -> list[int]:
+    """``tokens`` with one round left of a loop at their end.
+
+    For answers that ran into their length limit: four equal rounds there are a decoder
+    that found no way out.  Answers that ended by themselves keep every "no no no no".
+    """
+    for size in range(1, min(LONGEST_LOOP, len(tokens) // LEAST_ROUNDS) + 1):
+        rounds = 1
+        end = len(tokens) - size
+        last = tokens[end:]
+        while end >= size and tokens[end - size : end] == last:
+            rounds += 1
+            end -= size
+        if rounds >= LEAST_ROUNDS:
+            return list(tokens[: end + size])
+    return list(tokens)
+
+
+def read_spans(
+    tokens: Sequence[int], *, eot: int, timestamp_begin: int, samples: int
+) -> list[Span]:
+    """Cut an answer at its timestamp tokens.
+
+    The spans are in order, disjoint and inside ``0..samples``.  No text is lost: text
+    without an end reaches to the end of the window, and text whose times leave it no
+    room joins its neighbour.
+    """
+    spans: list[Span] = []
+    text: list[int] = []
+    start = 0
+    for token in tokens:
+        if token < eot:
+            text.append(token)
+        elif token >= timestamp_begin:
+            moment = (token - timestamp_begin) * SAMPLES_PER_TIMESTAMP
+            if text:
+                _add(spans, start, moment, text, samples)
+                text = []
+            start = moment
+    if text:
+        _add(spans, start, samples, text, samples)
+    return spans
+
+
+def _add(
+    spans: list[Span], start: int, end: int, text: list[int], samples: int
+) -> None:
+    floor = spans[-1].end if spans else 0
+    start = min(max(start, floor), samples)
+    end = min(end, samples)
+    if start < end:
+        spans.append(Span(start, end, text))
+    elif spans:
+        last = spans.pop()
+        spans.append(Span(last.start, max(last.end, end), [*last.tokens, *text]))
+    else:
+        spans.append(Span(0, samples, text))

@@ -25,20 +25,18 @@ class Recorder:
     """Stands in for ``serve`` and keeps the configuration that it was given."""
 
     def __init__(self) -> None:
-        self.config: Config | None = None
+        self.configs: list[Config] = []
         self.error: BaseException | None = None
 
     def __call__(self, config: Config, arguments: argparse.Namespace) -> int:
         if self.error:
             raise self.error
-        self.config = config
+        self.configs.append(config)
         return cli.ExitCode.OK
 
     def serve(self, *argv: str) -> Config:
-        self.config = None
         assert cli.main(["serve", *argv]) == 0
-        assert self.config is not None
-        return self.config
+        return self.configs.pop()
 
 
 @pytest.fixture

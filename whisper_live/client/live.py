@@ -1,0 +1,194 @@
+"""A client of the wire: connect, send chunks on schedule, take messages to the end.
+
+Owns the client's half of WhisperLive's protocol.  Knows nothing of files, terminals or
+what the words mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from whisper_live.client.chunks import Chunk
+from whisper_live.errors import Overloaded, WhisperLiveError
+
+__all__ = ["Arrival", "LiveClient", "connect", "paced"]
+
+END_OF_AUDIO = b"END_OF_AUDIO"
+_READY_TIMEOUT_S = 60.0  # a server that is still loading its model takes that long
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message from the server, and when it came."""
+
+    at_s: float  # since the first chunk's audio began, by the client's clock
+    message: Mapping[str, Any]
+
+
+async def paced(
+    chunks: Iterable[Chunk],
+    *,
+    speed: float = 1.0,
+    clock: Clock = time.monotonic,
+    sleep: Sleep = asyncio.sleep,
+) -> AsyncIterator[Chunk]:
+    """The chunks, each at its own time: a late one does not delay those after it."""
+    started = clock()
+    for chunk in chunks:
+        wait = started + chunk.due_s / speed - clock()
+        if wait > 0:
+            await sleep(wait)
+        yield chunk
+
+
+class LiveClient:
+    """One connection whose server is ready; made by ``connect``."""
+
+    def __init__(self, socket: ClientConnection, *, clock: Clock) -> None:
+        self._socket = socket
+        self._clock = clock
+        self._started = clock()
+        self._complaint = ""  # the server's last status message
+
+    async def stream(
+        self, chunks: Iterable[Chunk], *, speed: float = 1.0
+    ) -> AsyncGenerator[Arrival]:
+        """Send the chunks and END_OF_AUDIO; yield every message until the end.
+
+        Ends when the server closes with 1000.  Raises ``WhisperLiveError`` for any
+        other close, and whatever reading ``chunks`` raises.
+        """
+        self._started = self._clock()
+        sender = asyncio.create_task(self._send(chunks, speed))
+        try:
+            async for arrival in self._messages():
+                yield arrival
+            await sender
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    async def _send(self, chunks: Iterable[Chunk], speed: float) -> None:
+        try:
+            async for chunk in paced(chunks, speed=speed, clock=self._clock):
+                if chunk.data:
+                    await self._socket.send(chunk.data)
+            await self._socket.send(END_OF_AUDIO)
+        except ConnectionClosed:
+            pass  # whoever reads the messages learns why
+        except BaseException:
+            await self._socket.close()  # or the reader would wait for ever
+            raise
+
+    async def _messages(self) -> AsyncIterator[Arrival]:
+        try:
+            while True:
+                message = json.loads(await self._socket.recv())
+                if "status" in message:
+                    self._complaint = f": {message['message']}"
+                yield Arrival(self._clock() - self._started, message)
+        except ConnectionClosed as closed:
+            close = closed.rcvd or closed.sent
+            if close is None or close.code != 1000:
+                raise WhisperLiveError(
+                    f"the server ended the stream with {_close_name(close)}"
+                    f"{self._complaint}"
+                ) from closed
+
+
+def _close_name(close: Any) -> str:
+    if close is None:
+        return "a broken connection"
+    return f"close code {close.code}" + (f" ({close.reason})" if close.reason else "")
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    audio_format: str = "float32",
+    language: str | None = None,
+    task: str = "transcribe",
+    clock: Clock = time.monotonic,
+    ready_timeout_s: float = _READY_TIMEOUT_S,
+    **options: Any,
+) -> AsyncIterator[LiveClient]:
+    """A client of the server at ``url``, admitted and ready to be sent audio.
+
+    ``options`` are further keys of the handshake, as in the README.  Raises
+    ``Overloaded`` when the server asks to come back later, ``WhisperLiveError`` when it
+    refuses or cannot be reached.
+    """
+    handshake = {
+        "uid": str(uuid.uuid4()),
+        "language": language,
+        "task": task,
+        "model": None,
+        "use_vad": True,
+        "audio_format": audio_format,
+        **options,
+    }
+    socket = await _open(url, handshake, ready_timeout_s)
+    try:
+        yield LiveClient(socket, clock=clock)
+    finally:
+        await socket.close()
+
+
+async def _open(
+    url: str, handshake: Mapping[str, Any], ready_timeout_s: float
+) -> ClientConnection:
+    try:
+        socket = await open_socket(url, compression=None, max_size=None)
+        try:
+            await socket.send(json.dumps(handshake))
+            async with asyncio.timeout(ready_timeout_s):
+                await _ready(socket)
+        except BaseException:
+            await socket.close()
+            raise
+        return socket
+    except ConnectionClosed as error:
+        raise WhisperLiveError(f"{url} closed before it was ready: {error}") from error
+    except TimeoutError as error:
+        raise WhisperLiveError(f"{url} did not answer in time") from error
+    except (OSError, InvalidHandshake, InvalidURI) as error:
+        raise WhisperLiveError(f"no server at {url}: {error}") from error
+
+
+async def _ready(socket: ClientConnection) -> None:
+    """Read up to SERVER_READY, passing over warnings."""
+    while True:
+        message = json.loads(await socket.recv())
+        if message.get("message") == "SERVER_READY":
+            return
+        match message.get("status"):
+            case "WAIT":
+                minutes = float(message["message"])
+                raise Overloaded(
+                    f"the server is full: try again in {minutes:.1f} minutes",
+                    wait_minutes=minutes,
+                )
+            case "ERROR":
+                raise WhisperLiveError(f"the server refused: {message['message']}")

@@ -29,7 +29,6 @@ from whisper_live.events import (
     Cancelled,
     ClientOptions,
     Close,
-    DecodeOptions,
     Drain,
     Effect,
     EndOfAudio,
@@ -42,12 +41,12 @@ from whisper_live.events import (
     PeerGone,
     Request,
     RequestFailed,
-    RequestKind,
     Submit,
     VadOptions,
 )
 from whisper_live.hearing import Hearing
 from whisper_live.reporter import Reporter
+from whisper_live.requests import RequestMaker
 from whisper_live.segmenter import (
     Endpoint,
     Mark,
@@ -68,7 +67,6 @@ _GOING_AWAY = Close(1012, "service restart")
 # if the socket is gone by then (WhisperLive 0.9 to 0.10).
 _OVER_TIME = Close(1000, hold_s=20.0)
 
-_FALLBACKS = (0.0, 0.4, 0.8)  # temperatures of finals; partials are greedy
 _BUSY_S = 0.5  # queue delay at which partials are at their longest interval
 _ADVANCE_BELOW_S = 0.15  # queue delay under which finals are tried in advance
 _SHORTEST = s_to_samples(0.1)  # a window shorter than this holds no word
@@ -141,6 +139,9 @@ class Session:
         )
         self._hearing = Hearing(options, self.stats.suppressed)
         self._reporter = Reporter(options, self.stats)
+        self._requests = RequestMaker(
+            self._config, options, session=self.name, ids=self._ids
+        )
 
     # ------------------------------------------------------------------ what is known
 
@@ -289,11 +290,15 @@ class Session:
             return
         partial = _Partial(self._window, self._window_start, segmenter.position)
         self._read_to = partial.end
-        # Times of words cost a quarter more; they pay once the window must be cut.
-        is_long = partial.end - partial.start > 2 * self._shorten_after
-        options = self._decode_options(word_timestamps=is_long)
-        request = self._submit(RequestKind.PARTIAL, partial.start, partial.end, options)
-        self._partials[request] = partial
+        request = self._requests.partial(
+            self._buffer.read(partial.start, partial.end),
+            partial.start,
+            language=self._hearing.language,
+            context=self._reporter.transcript.context,
+            # Times of words cost a quarter more; they pay once a cut is due.
+            word_timestamps=partial.end - partial.start > 2 * self._shorten_after,
+        )
+        self._partials[self._submit(request)] = partial
 
     def _interval(self) -> int:
         """New samples per partial: the floor when idle, growing with the queue."""
@@ -413,14 +418,13 @@ class Session:
             self._state = State.CLOSED
 
     def _submit_final(self, final: _Final) -> None:
-        options = self._decode_options(
-            word_timestamps=self._options.word_timestamps,
-            beam_size=self._config.engine.beam_size,
-            temperatures=_FALLBACKS,
+        request = self._requests.final(
+            self._buffer.read(final.start, final.end),
+            final.start,
+            language=self._hearing.language,
+            context=self._reporter.transcript.context,
         )
-        final.request_id = self._submit(
-            RequestKind.FINAL, final.start, final.end, options
-        )
+        final.request_id = self._submit(request)
 
     def _resolve(self, final: _Final, outcome: Outcome) -> None:
         match outcome:
@@ -505,46 +509,10 @@ class Session:
 
     # ------------------------------------------------------------------------- helpers
 
-    def _submit(
-        self, kind: RequestKind, start: int, end: int, options: DecodeOptions
-    ) -> int:
-        request = Request(
-            id=next(self._ids),
-            session=self.name,
-            kind=kind,
-            start=start,
-            audio=self._buffer.read(start, end),
-            options=options,
-            timeout_s=self._config.batch.request_timeout_s,
-        )
-        self.stats.requests[kind] += 1
+    def _submit(self, request: Request) -> int:
+        self.stats.requests[request.kind] += 1
         self._effects.append(Submit(request))
         return request.id
-
-    def _decode_options(
-        self,
-        *,
-        word_timestamps: bool,
-        beam_size: int = 1,
-        temperatures: tuple[float, ...] = (0.0,),
-    ) -> DecodeOptions:
-        return DecodeOptions(
-            language=self._hearing.language,
-            task=self._options.task,
-            prompt=self._prompt(),
-            hotwords=self._options.hotwords,
-            word_timestamps=word_timestamps,
-            beam_size=beam_size,
-            temperatures=temperatures,
-        )
-
-    def _prompt(self) -> str:
-        """The client's prompt and the newest committed words."""
-        room = self._stream.context_chars
-        context = self._reporter.transcript.context
-        if len(context) > room:  # from the first whole word on
-            context = context[len(context) - room :].partition(" ")[2]
-        return f"{self._options.initial_prompt} {context.strip()}".strip()
 
     def _decided_to(self) -> int:
         """Everything before this has been decided or is silence."""

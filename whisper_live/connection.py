@@ -1,0 +1,386 @@
+"""One websocket and the session behind it.
+
+Reads messages, has them decoded and scored in the ingest pool, feeds the session and
+performs its effects; arms one timer for the session's deadline.  Owns everything that
+waits and decides nothing about text.  All state lives on the event loop; pool threads
+get bytes and give frames back, one job at a time, so order is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from whisper_live import protocol
+from whisper_live.audio import samples_to_s
+from whisper_live.config import Config
+from whisper_live.decode import open_stream
+from whisper_live.errors import (
+    ClientError,
+    HandshakeError,
+    LimitExceeded,
+    Overloaded,
+    ProtocolError,
+    WhisperLiveError,
+)
+from whisper_live.events import (
+    Cancel,
+    ClientOptions,
+    Close,
+    Drain,
+    Effect,
+    EndOfAudio,
+    Event,
+    Frames,
+    Hello,
+    PeerGone,
+    Send,
+    Submit,
+)
+from whisper_live.ingest import Ingest
+from whisper_live.log import SessionLog
+from whisper_live.metrics import Metrics
+from whisper_live.session import Session, State
+from whisper_live.vad import Detector, EverythingIsSpeech
+from whisper_live.worker import Worker
+
+__all__ = ["Connection", "Services"]
+
+# A status sent right before the close is missed by WhisperLive's client, which then
+# hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
+_REFUSAL_HOLD_S = 2.0
+_OUTBOX_LIMIT = 64  # messages; partials coalesce, so only a reader that never reads
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all connections of a server share."""
+
+    config: Config
+    worker: Worker
+    metrics: Metrics
+    pool: Executor
+    ids: Iterator[int]  # request ids
+    detector: Callable[[], Detector]
+    languages: tuple[str, ...]
+    admit: Callable[[], None]  # raises Overloaded
+
+
+class Connection:
+    """Runs one client from handshake to close."""
+
+    def __init__(
+        self, socket: ServerConnection, services: Services, *, name: str
+    ) -> None:
+        self._socket = socket
+        self._services = services
+        self._config = services.config
+        self._metrics = services.metrics
+        self._loop = asyncio.get_running_loop()
+        self._session = Session(services.config, name=name, ids=services.ids)
+        self._log = SessionLog(name)
+        self._ingest: Ingest | None = None
+        self._ingesting = asyncio.Lock()  # held while a message is on its way in
+        self._room = asyncio.Event()
+        self._room.set()
+        self._outbox: deque[Send | Close] = deque()
+        self._outbox_filled = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()  # the client said END_OF_AUDIO, or has gone
+        self._failure: WhisperLiveError | None = None
+        self._reason = "peer gone"
+        self.admitted_at = 0.0  # loop time
+
+    @property
+    def session(self) -> Session:
+        """The session of this connection."""
+        return self._session
+
+    # ------------------------------------------------------------- from first to last
+
+    async def run(self) -> None:
+        """Serve the client; returns when its socket is closed."""
+        try:
+            message = await self._first_message()
+            try:
+                options = protocol.parse_handshake(
+                    message,
+                    defaults=self._config.speech,
+                    languages=self._services.languages,
+                )
+                self._services.admit()
+                self.admitted_at = self._loop.time()
+                self._handle(Hello(options))
+            except (HandshakeError, Overloaded) as refusal:
+                await self._refuse(protocol.uid_of(message), refusal)
+                return
+        except HandshakeError as late:
+            await self._refuse("", late)
+            return
+        except ConnectionClosed:
+            return
+        self._metrics.session_opened()
+        try:
+            await self._serve(options)
+        finally:
+            self._metrics.session_closed()
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether it takes one of the places."""
+        return self._session.state is not State.NEW
+
+    async def drain_and_wait(self) -> None:
+        """The server stops: flush what was received, close with 1012, be gone."""
+        async with self._ingesting:
+            self._handle(Drain())
+        await self._socket.wait_closed()
+
+    async def _first_message(self) -> str | bytes:
+        limit = self._config.limits.handshake_timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                return await self._socket.recv()
+        except TimeoutError:
+            raise HandshakeError(
+                f"no handshake within {limit:g} s", kind="handshake_timeout"
+            ) from None
+
+    async def _refuse(self, uid: str, refusal: HandshakeError | Overloaded) -> None:
+        self._metrics.session_rejected(refusal.kind)
+        self._log.info("refused: %s (%s)", refusal, refusal.kind)
+        if isinstance(refusal, Overloaded):
+            message = protocol.wait(uid, refusal.wait_minutes)
+        else:
+            message = protocol.error(uid, str(refusal))
+        try:
+            await self._socket.send(protocol.encode(message))
+            await self._hold(_REFUSAL_HOLD_S)
+            await self._socket.close(refusal.close_code, refusal.kind)
+        except ConnectionClosed:
+            pass
+
+    async def _serve(self, options: ClientOptions) -> None:
+        self._log.opened(options)
+        detector = (
+            self._services.detector() if options.use_vad else EverythingIsSpeech()
+        )
+        self._ingest = Ingest(open_stream(options.audio_format), detector)
+        self._metrics.options_ignored(len(options.ignored))
+        reader = asyncio.create_task(self._read())
+        try:
+            await self._write()
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._handle(PeerGone())
+            self._services.worker.forget(self._session.name)
+            self._account(self._ingest)
+
+    # ------------------------------------------------------------------------ reading
+
+    async def _read(self) -> None:
+        """Take messages until the peer is gone; an unusable one ends the session."""
+        try:
+            await self._read_audio()
+        except ClientError as error:
+            self._fail(error)
+        except ConnectionClosed:
+            self._ended.set()
+            self._handle(PeerGone())
+            self._outbox_filled.set()
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # the edge of a session: fail it, keep the others
+            self._log.exception("session failed")
+            self._metrics.error("internal")
+            self._fail(WhisperLiveError("internal error"), error)
+        # What still comes is not used, but must be read for the close to get through.
+        try:
+            while True:
+                if protocol.is_end_of_audio(await self._socket.recv()):
+                    self._ended.set()
+        except ConnectionClosed:
+            self._ended.set()
+            self._outbox_filled.set()
+            if self._session.state is not State.CLOSED:
+                self._handle(PeerGone())
+
+    async def _read_audio(self) -> None:
+        assert self._ingest is not None
+        idle = self._config.limits.idle_timeout_s
+        while True:
+            try:
+                async with asyncio.timeout(idle):
+                    message = await self._socket.recv()
+            except TimeoutError:
+                raise LimitExceeded(
+                    f"no data for {idle:g} s", kind="idle_timeout"
+                ) from None
+            if self._session.state is not State.LIVE:
+                if protocol.is_end_of_audio(message):
+                    self._ended.set()
+                continue
+            if protocol.is_end_of_audio(message):
+                self._ended.set()
+                async with self._ingesting:
+                    self._ingest.finish()
+                    await self._take_in(b"")
+                    self._handle(EndOfAudio())
+                return
+            if isinstance(message, str):
+                raise ProtocolError(
+                    "audio must come in binary messages", kind="text_message"
+                )
+            async with self._ingesting:
+                await self._take_in(message)
+
+    async def _take_in(self, data: bytes) -> None:
+        """Decode and score one message in the pool and give it to the session."""
+        ingest = self._ingest
+        assert ingest is not None
+
+        def push_and_pull() -> Frames | None:
+            ingest.push(data)
+            return ingest.pull()
+
+        job: Callable[[], Frames | None] = push_and_pull
+        while True:
+            frames = await self._loop.run_in_executor(self._services.pool, job)
+            if frames is None:
+                return
+            seconds = samples_to_s(len(frames.samples))
+            self._metrics.audio_decoded(ingest.codec, seconds)
+            self._metrics.stage("decode", frames.decode_s)
+            self._metrics.stage("vad", frames.vad_s)
+            self._handle(frames)
+            await self._room.wait()
+            job = ingest.pull
+
+    def _fail(self, error: WhisperLiveError, cause: Exception | None = None) -> None:
+        """Finish what was said before, then tell the client what is wrong."""
+        self._metrics.error(error.kind)
+        self._failure = error
+        self._handle(EndOfAudio())
+
+    # ---------------------------------------------------------- the session's effects
+
+    def _handle(self, event: Event) -> None:
+        """Give the session an event and perform what it answers.
+
+        The worker never delivers an outcome from inside ``submit`` or ``cancel``, so
+        this is not entered twice and effects are performed in their order.
+        """
+        self._perform(self._session.receive(event, now=self._loop.time()))
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._perform(self._session.expire(now=self._loop.time()))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        worker, session = self._services.worker, self._session
+        for effect in effects:
+            match effect:
+                case Submit(request):
+                    worker.submit(request, self._handle)
+                case Cancel(request_id):
+                    worker.cancel(request_id)
+                case Send() | Close():
+                    self._post(effect)
+        worker.speaking(session.name, session.is_speaking)
+        if session.has_room or session.state is not State.LIVE:
+            self._room.set()
+        else:
+            self._room.clear()
+        deadline = session.deadline()
+        if self._timer is not None:
+            if deadline == self._timer.when():
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._expire)
+
+    # ------------------------------------------------------------------------ writing
+
+    def _post(self, item: Send | Close) -> None:
+        """Queue a message; a newer partial takes the place of an unsent older one."""
+        newest = self._outbox[-1] if self._outbox else None
+        if isinstance(newest, Send) and newest.replaceable and isinstance(item, Send):
+            if item.replaceable:
+                self._outbox.pop()
+        self._outbox.append(item)
+        self._outbox_filled.set()
+
+    async def _write(self) -> None:
+        """Send what the session posts until it closes or the peer is gone."""
+        try:
+            while True:
+                while not self._outbox:
+                    if self._session.state is State.CLOSED:
+                        return
+                    self._outbox_filled.clear()
+                    await self._outbox_filled.wait()
+                item = self._outbox.popleft()
+                if isinstance(item, Close):
+                    await self._close(item)
+                    return
+                began = self._loop.time()
+                await self._socket.send(protocol.encode(item.message))
+                self._metrics.stage("emit", self._loop.time() - began)
+        except ConnectionClosed:
+            return
+
+    async def _close(self, close: Close) -> None:
+        if self._failure is not None:
+            failure = self._failure
+            uid = self._session.options.uid
+            self._reason = failure.kind
+            await self._socket.send(protocol.encode(protocol.error(uid, str(failure))))
+            await self._hold(_REFUSAL_HOLD_S)
+            await self._socket.close(failure.close_code, failure.kind)
+            return
+        self._reason = close.reason or "end of audio"
+        await self._hold(close.hold_s)
+        await self._socket.close(close.code, close.reason)
+
+    async def _hold(self, seconds: float) -> None:
+        """Leave the socket open for a client that closes by itself."""
+        if not seconds:
+            return
+        gone = asyncio.create_task(self._socket.wait_closed())
+        said = asyncio.create_task(self._ended.wait())
+        waiting = {gone} if self._ended.is_set() else {gone, said}
+        await asyncio.wait(
+            waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        gone.cancel()
+        said.cancel()
+
+    # ----------------------------------------------------------------------- accounts
+
+    def _account(self, ingest: Ingest) -> None:
+        stats = self._session.stats
+        for note, count in ingest.notes.items():
+            self._metrics.decoder_event(note, count)
+        for reason, samples in stats.dropped.items():
+            self._metrics.audio_dropped(reason, samples_to_s(samples))
+        for reason, count in stats.suppressed.items():
+            self._metrics.suppressed(reason, count)
+        for lag in stats.lags:
+            self._metrics.lag(samples_to_s(lag))
+        self._log.closed(
+            audio_s=samples_to_s(self._session.received),
+            utterances=stats.utterances,
+            lag_p95_s=stats.lag_s(0.95),
+            reason=self._reason,
+        )

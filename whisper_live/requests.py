@@ -1,0 +1,90 @@
+"""How a span of a session's audio is put to the engine.
+
+Partials are greedy and plain: they are many and soon replaced.  Finals get the beams
+that were configured, the temperature fallbacks and, if the client wants them, words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from whisper_live.audio import Samples
+from whisper_live.config import Config
+from whisper_live.events import ClientOptions, DecodeOptions, Request, RequestKind
+
+__all__ = ["RequestMaker"]
+
+_FALLBACKS = (0.0, 0.4, 0.8)  # temperatures
+
+
+class RequestMaker:
+    """Makes one session's requests.  ``context`` is always its committed text."""
+
+    def __init__(
+        self,
+        config: Config,
+        options: ClientOptions,
+        *,
+        session: str,
+        ids: Iterator[int],
+    ) -> None:
+        self._options = options
+        self._session = session
+        self._ids = ids
+        self._beam_size = config.engine.beam_size
+        self._timeout_s = config.batch.request_timeout_s
+        self._context_chars = config.stream.context_chars
+
+    def partial(
+        self,
+        audio: Samples,
+        start: int,
+        *,
+        language: str | None,
+        context: str,
+        word_timestamps: bool,
+    ) -> Request:
+        """A reading of the window so far; ``start`` is the position of its audio."""
+        options = DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=self._prompt(context),
+            hotwords=self._options.hotwords,
+            word_timestamps=word_timestamps,
+        )
+        return self._request(RequestKind.PARTIAL, audio, start, options)
+
+    def final(
+        self, audio: Samples, start: int, *, language: str | None, context: str
+    ) -> Request:
+        """The reading that decides the window."""
+        options = DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=self._prompt(context),
+            hotwords=self._options.hotwords,
+            word_timestamps=self._options.word_timestamps,
+            beam_size=self._beam_size,
+            temperatures=_FALLBACKS,
+        )
+        return self._request(RequestKind.FINAL, audio, start, options)
+
+    def _request(
+        self, kind: RequestKind, audio: Samples, start: int, options: DecodeOptions
+    ) -> Request:
+        return Request(
+            id=next(self._ids),
+            session=self._session,
+            kind=kind,
+            start=start,
+            audio=audio,
+            options=options,
+            timeout_s=self._timeout_s,
+        )
+
+    def _prompt(self, context: str) -> str:
+        """The client's prompt, then the newest committed words from a whole one on."""
+        room = self._context_chars
+        if len(context) > room:
+            context = context[len(context) - room :].partition(" ")[2]
+        return f"{self._options.initial_prompt} {context.strip()}".strip()

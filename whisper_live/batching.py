@@ -158,12 +158,18 @@ class Batcher:
         self.stats.cancelled += 1
         return [Cancelled(request_id)]
 
-    def speaking(self, session: str, is_open: bool) -> None:
-        """Say whether a session has an utterance open and may soon offer."""
+    def speaking(self, session: str, is_open: bool) -> bool:
+        """Say whether a session has an utterance open and may soon offer.
+
+        True if that is news.
+        """
+        if is_open == (session in self._speaking):
+            return False
         if is_open:
             self._speaking.add(session)
         else:
             self._speaking.discard(session)
+        return True
 
     def forget(self, session: str, *, now: float) -> list[Outcome]:
         """The session is gone: what it has waiting is cancelled."""

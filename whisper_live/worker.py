@@ -121,8 +121,7 @@ class Worker:
 
     def speaking(self, session: str, is_open: bool) -> None:
         """Say whether a session has an utterance open; others then wait for it."""
-        self._batcher.speaking(session, is_open)
-        if not is_open:
+        if self._batcher.speaking(session, is_open):
             self._wake.set()
 
     def forget(self, session: str) -> None:

@@ -4,7 +4,7 @@ Owns formatters, levels, and what may stand in a log at all.  Recognised text, p
 hotwords, keys and query strings may not, at any level, unless ``log-transcripts`` was
 set.  Callers keep to that by what they pass; what this module adds is that
 
-- session names are shortened to a hash, since a client may have chosen its ``uid``,
+- the ``uid`` that a client chose is written as a hash,
 - exceptions of a kind whose message tends to quote the input show their stack and
   type without the message,
 - control characters cannot fake a second line in the plain format,
@@ -28,6 +28,7 @@ from typing import Any, TextIO
 
 from whisper_live.config import LogConfig
 from whisper_live.errors import WhisperLiveError
+from whisper_live.events import ClientOptions
 
 __all__ = ["JsonFormatter", "PlainFormatter", "SessionLog", "setup", "short_id"]
 
@@ -55,11 +56,9 @@ def setup(config: LogConfig, stream: TextIO | None = None) -> None:
     logging.getLogger("whisper_live").setLevel(config.log_level.upper())
 
 
-def short_id(session: str) -> str:
-    """Eight hex digits that stand for a session (or a client's uid) in the log."""
-    return hashlib.blake2s(
-        session.encode("utf-8", "replace"), digest_size=4
-    ).hexdigest()
+def short_id(uid: str) -> str:
+    """Eight hex digits that stand for a client's uid in the log."""
+    return hashlib.blake2s(uid.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
 class _Formatter(logging.Formatter):
@@ -95,6 +94,13 @@ class _Formatter(logging.Formatter):
                 lines += self._explain(inner)
         return lines
 
+    def _message(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.name == "asyncio" and not self._show_messages:
+            # Further lines repeat the failed task with its exception's message.
+            message = message.partition("\n")[0]
+        return message
+
     def _error(self, record: logging.LogRecord) -> str:
         has_error = record.exc_info and record.exc_info[1] is not None
         return self.formatException(record.exc_info) if has_error else ""
@@ -107,7 +113,7 @@ class PlainFormatter(_Formatter):
         session = getattr(record, "session", None)
         parts = [self.formatTime(record), record.levelname, record.name]
         parts += [f"[{session}]"] if session else []
-        line = " ".join([*parts, _one_line(record.getMessage())])
+        line = " ".join([*parts, _one_line(self._message(record))])
         error = self._error(record)
         return f"{line}\n{error}" if error else line
 
@@ -120,7 +126,7 @@ class JsonFormatter(_Formatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self._message(record),
         }
         if session := getattr(record, "session", None):
             entry["session"] = session
@@ -131,25 +137,31 @@ class JsonFormatter(_Formatter):
 
 
 class SessionLog(logging.LoggerAdapter[logging.Logger]):
-    """The log of one session: every record carries its short id.
+    """The log of one session: every record carries ``name``, the server's own for it.
 
     ``opened`` and ``closed`` write the two INFO lines that a session gets.
     """
 
-    def __init__(self, session: str, config: LogConfig = LogConfig()) -> None:
-        self.id = short_id(session)
+    def __init__(self, name: str, config: LogConfig = LogConfig()) -> None:
+        self.session = name
         self._log_transcripts = config.log_transcripts
         super().__init__(logging.getLogger("whisper_live.session"), {})
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**kwargs.get("extra", {}), "session": self.id}
+        kwargs["extra"] = {**kwargs.get("extra", {}), "session": self.session}
         return msg, kwargs
 
-    def opened(self, *, peer: str, audio_format: str | None) -> None:
-        """``peer`` is an address, never a path or a query."""
-        self._fields("opened", peer=peer, audio_format=audio_format or "auto")
+    def opened(self, options: ClientOptions) -> None:
+        """What the client asked for, as far as it is not its own words."""
+        self._fields(
+            "opened",
+            client=short_id(options.uid),
+            audio_format=options.audio_format or "auto",
+            language=options.language or "auto",
+            task=options.task.value,
+        )
 
     def closed(
         self,

@@ -84,7 +84,7 @@ class Connection:
         self._metrics = services.metrics
         self._loop = asyncio.get_running_loop()
         self._session = Session(services.config, name=name, ids=services.ids)
-        self._log = SessionLog(name)
+        self._log = SessionLog(name, services.config.log)
         self._ingest: Ingest | None = None
         self._ingesting = asyncio.Lock()  # held while a message is on its way in
         self._room = asyncio.Event()
@@ -167,7 +167,10 @@ class Connection:
             pass
 
     async def _serve(self, options: ClientOptions) -> None:
-        self._log.opened(options)
+        address = self._socket.remote_address
+        self._log.opened(
+            peer=str(address[0]) if address else "-", audio_format=options.audio_format
+        )
         detector = (
             self._services.detector() if options.use_vad else EverythingIsSpeech()
         )
@@ -381,6 +384,6 @@ class Connection:
         self._log.closed(
             audio_s=samples_to_s(self._session.received),
             utterances=stats.utterances,
-            lag_p95_s=stats.lag_s(0.95),
+            lag_p95_s=stats.lag_s(0.95) if stats.lags else None,
             reason=self._reason,
         )

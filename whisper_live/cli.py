@@ -91,7 +91,15 @@ def _finite(text: str) -> float:
     return value
 
 
-_finite.__name__ = "number"  # argparse puts it into its message
+def _positive(text: str) -> float:
+    value = _finite(text)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+_finite.__name__ = "number"  # argparse puts these into its messages
+_positive.__name__ = "positive number"
 
 
 def settings_table() -> str:
@@ -144,6 +152,15 @@ class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # u
             if not isinstance(value, str | bool | int | float):
                 raise ConfigError(f"{stream.name}: {key} must be a single value")
         return {key: str(content[key]) for key in content if key in self._used}
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, where there is something to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, ""):
+            return action.help
+        return super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -204,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
             description=command.help,
             allow_abbrev=False,
             add_config_file_help=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
             **options,
         )
         command.add_arguments(sub)
@@ -268,9 +285,68 @@ def _serve(config: Config, arguments: argparse.Namespace) -> int:
     return server.run(config)
 
 
+def _stream(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import stream
+
+    return stream.run(config, arguments)
+
+
+def _transcribe(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import transcribe
+
+    return transcribe.run(config, arguments)
+
+
+def _demo(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import demo
+
+    return demo.run(config, arguments)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
+
+
+def _stream_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the recording to play")
+    parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
+    parser.add_argument(
+        "--speed", type=_positive, default=1.0, metavar="N", help="times real time"
+    )
+    parser.add_argument(
+        "--send",
+        choices=("auto", "float32", "int16", "webm"),
+        default="auto",
+        help="send raw samples or WebM/Opus; auto sends a WebM file as it is",
+    )
+    _speech_arguments(parser)
+
+
+def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings to read")
+    parser.add_argument(
+        "--format", choices=("text", "srt", "vtt", "json"), default="text"
+    )
+    parser.add_argument(
+        "--output-dir", metavar="DIR", help="write one file per recording there"
+    )
+    parser.add_argument(
+        "--word-timestamps",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="put the times of words into json",
+    )
+    _speech_arguments(parser)
+
+
+def _speech_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    parser.add_argument(
+        "--task", choices=("transcribe", "translate"), default="transcribe"
+    )
+    parser.add_argument("--initial-prompt", metavar="TEXT", default="")
+    parser.add_argument("--hotwords", metavar="TEXT", default="")
 
 
 COMMANDS = {
@@ -281,6 +357,27 @@ COMMANDS = {
             "run the daemon",
             _serve,
             groups=tuple(group.name for group in dataclasses.fields(Config)),
+        ),
+        Command(
+            "stream",
+            "play a recording to a running daemon and show the words as they arrive",
+            _stream,
+            groups=("listen",),
+            add_arguments=_stream_arguments,
+        ),
+        Command(
+            "transcribe",
+            "transcribe recordings without a daemon",
+            _transcribe,
+            groups=("engine", "batch", "speech", "stream"),
+            add_arguments=_transcribe_arguments,
+        ),
+        Command(
+            "demo",
+            "start a daemon, stream the bundled recording to it and check the words",
+            _demo,
+            groups=("engine", "batch"),
+            fixed={"model": "demo", "engine": "local", "port": 0},
         ),
         Command("settings", "print the table of all settings", _print_settings),
     )

@@ -34,7 +34,7 @@ def decoded_s(webm: bytes) -> float:
 
 def test_pcm_is_every_sample_once() -> None:
     samples = tone(1.1)
-    chunks = list(pcm_chunks(samples))
+    chunks = list(pcm_chunks([samples[:1000], samples[1000:1200], samples[1200:]]))
     assert [chunk.due_s for chunk in chunks] == [0.25, 0.5, 0.75, 1.0, 1.1]
     joined = b"".join(chunk.data for chunk in chunks)
     assert np.array_equal(np.frombuffer(joined, "<f4"), samples)
@@ -42,13 +42,13 @@ def test_pcm_is_every_sample_once() -> None:
 
 def test_int16_clips_what_is_too_loud() -> None:
     samples = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5], dtype=np.float32)
-    (chunk,) = pcm_chunks(samples, "int16")
+    (chunk,) = pcm_chunks([samples], "int16")
     values = np.frombuffer(chunk.data, "<i2").tolist()
     assert values == [0, 32767, -32767, 32767, -32767, 16384]
 
 
 def test_webm_holds_the_whole_recording_and_flows_evenly() -> None:
-    chunks = list(webm_chunks(tone(3.1)))
+    chunks = list(webm_chunks([tone(3.1)]))
     assert decoded_s(b"".join(chunk.data for chunk in chunks)) == pytest.approx(
         3.1, abs=0.02
     )

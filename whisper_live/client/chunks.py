@@ -6,7 +6,7 @@ counts from the start of the recording.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,15 +31,30 @@ class Chunk:
     data: bytes
 
 
-def pcm_chunks(samples: Samples, audio_format: str = "float32") -> Iterator[Chunk]:
-    """Raw samples (``[n]``, 16 kHz mono) as ``float32`` or ``int16``."""
-    for start in range(0, len(samples), _CHUNK_SAMPLES):
-        part = samples[start : start + _CHUNK_SAMPLES]
+def pcm_chunks(
+    pieces: Iterable[Samples], audio_format: str = "float32"
+) -> Iterator[Chunk]:
+    """Samples (each piece ``[n]``, 16 kHz mono) as raw ``float32`` or ``int16``."""
+    for end, part in _quarters(pieces):
         if audio_format == "int16":
             data = (np.clip(part, -1, 1) * 32767).round().astype("<i2").tobytes()
         else:
             data = part.astype("<f4").tobytes()
-        yield Chunk(samples_to_s(start + len(part)), data)
+        yield Chunk(samples_to_s(end), data)
+
+
+def _quarters(pieces: Iterable[Samples]) -> Iterator[tuple[int, Samples]]:
+    """The same samples in quarter seconds, each with the position after it."""
+    end = 0
+    kept = np.empty(0, np.float32)
+    for piece in pieces:
+        kept = np.concatenate([kept, piece])
+        while len(kept) >= _CHUNK_SAMPLES:
+            end += _CHUNK_SAMPLES
+            yield end, kept[:_CHUNK_SAMPLES]
+            kept = kept[_CHUNK_SAMPLES:]
+    if len(kept):
+        yield end + len(kept), kept
 
 
 class _Sink:
@@ -58,29 +73,29 @@ class _Sink:
         return taken
 
 
-def webm_chunks(samples: Samples) -> Iterator[Chunk]:
-    """The samples (``[n]``, 16 kHz mono) as one live WebM/Opus stream.
+def webm_chunks(pieces: Iterable[Samples]) -> Iterator[Chunk]:
+    """Samples (each piece ``[n]``, 16 kHz mono) as one live WebM/Opus stream.
 
     Encoded while it is read, 9 ms of CPU per second; sizes are unknown and clusters
-    short, as in what browsers send.  The last chunk may be all that the encoder still
-    held, due with the one before.
+    short, as in what browsers send.  The last chunk is what the encoder still held,
+    due with the one before it.
     """
     sink = _Sink()
+    end = 0
     # A cluster is written out when the next one starts.
     options = {"live": "1", "cluster_time_limit": str(int(CHUNK_S * 1000))}
     with av.open(sink, "w", format="webm", options=options) as container:
         opus = container.add_stream("libopus", rate=48000, layout="mono")
         opus.bit_rate = 32000
-        for start in range(0, len(samples), _CHUNK_SAMPLES):
-            part = samples[None, start : start + _CHUNK_SAMPLES]
-            frame = av.AudioFrame.from_ndarray(part, format="flt", layout="mono")
+        for end, part in _quarters(pieces):
+            frame = av.AudioFrame.from_ndarray(part[None], format="flt", layout="mono")
             frame.sample_rate = SAMPLE_RATE
             frame.time_base = Fraction(1, SAMPLE_RATE)
-            frame.pts = start
+            frame.pts = end - len(part)
             container.mux(opus.encode(frame))
-            yield Chunk(samples_to_s(start + part.shape[1]), sink.take())
+            yield Chunk(samples_to_s(end), sink.take())
         container.mux(opus.encode(None))
-    yield Chunk(samples_to_s(len(samples)), sink.take())
+    yield Chunk(samples_to_s(end), sink.take())
 
 
 def webm_file_chunks(path: Path) -> Iterator[Chunk]:

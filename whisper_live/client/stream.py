@@ -72,11 +72,10 @@ def recording_chunks(path: Path, send: str) -> tuple[str, Iterator[Chunk]]:
     is_webm = path.suffix.lower() == ".webm"
     if is_webm and send in ("auto", "webm"):
         return "webm", webm_file_chunks(path)
-    samples = read_file(path)
     if send == "webm":
-        return "webm", webm_chunks(samples)
+        return "webm", webm_chunks(read_file(path))
     audio_format = "float32" if send == "auto" else send
-    return audio_format, pcm_chunks(samples, audio_format)
+    return audio_format, pcm_chunks(read_file(path), audio_format)
 
 
 async def follow(arrivals: AsyncIterator[Arrival], screen: Screen) -> Captions:

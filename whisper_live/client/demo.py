@@ -1,0 +1,78 @@
+"""``whisper-live demo``: the whole path on this machine, from a recording to its words.
+
+Starts a daemon with the model that ships with the package on a free port, streams the
+bundled recording to it as a browser would, and compares what comes back with what was
+said.  Needs no network and no settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import difflib
+import re
+import sys
+from importlib import resources
+from pathlib import Path
+
+from whisper_live.client.captions import Captions
+from whisper_live.client.chunks import webm_file_chunks
+from whisper_live.client.live import connect
+from whisper_live.client.stream import Screen, follow
+from whisper_live.config import Config
+from whisper_live.errors import ConfigError
+from whisper_live.server import Server, load_engine
+
+__all__ = ["run"]
+
+RECORDING = "data/demo-recording/demo.webm"
+WORDS = "data/demo-recording/demo.txt"
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    """Show the demonstration; 0 only if every word is right."""
+    recording, expected = _data(RECORDING), _data(WORDS).read_text(encoding="utf-8")
+    captions = asyncio.run(_demonstrate(config, recording))
+    heard = " ".join(caption.text for caption in captions.completed)
+    difference = _difference(expected, heard)
+    if difference or captions.dropped:
+        print("the words are not right (- said, + heard):", *difference, sep="\n")
+        return 1
+    print(f"all {len(_words(expected))} words are right")
+    return 0
+
+
+def _data(name: str) -> Path:
+    path = Path(str(resources.files("whisper_live"))) / name
+    if not path.is_file():
+        raise ConfigError(f"this installation lacks {name}; install the package again")
+    return path
+
+
+async def _demonstrate(config: Config, recording: Path) -> Captions:
+    engine, detector = await asyncio.to_thread(load_engine, config, _say)
+    async with Server(config, engine=engine, detector=detector) as server:
+        url = f"ws://{config.listen.host}:{server.port}"
+        _say(f"streaming {recording.name} to {url} in real time, as WebM/Opus")
+        screen = Screen(sys.stdout)
+        async with connect(url, audio_format="webm", language="en") as client:
+            captions = await follow(client.stream(webm_file_chunks(recording)), screen)
+        print(screen.summary())
+    return captions
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _words(text: str) -> list[str]:
+    """Words alone: neither case nor punctuation is something that was said."""
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
+
+
+def _difference(expected: str, heard: str) -> list[str]:
+    """Lines of a word-by-word diff; none if the words are the same."""
+    said, got = _words(expected), _words(heard)
+    if said == got:
+        return []
+    return [line for line in difflib.ndiff(said, got) if not line.startswith("?")]

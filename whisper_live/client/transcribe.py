@@ -1,0 +1,275 @@
+"""``whisper-live transcribe FILE…``: whole files through the daemon's own path.
+
+Each file is a session fed as fast as it accepts audio: the same detector, segmenter,
+batch queue and engine as live, so the same audio gives the same text.  Only what a
+reader would watch is left out: no partials.  Several files share batches as several
+speakers do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from whisper_live import protocol
+from whisper_live.audio import Samples, samples_to_s
+from whisper_live.client.captions import RENDERERS, Captions
+from whisper_live.config import Config
+from whisper_live.decode import open_stream
+from whisper_live.decode.files import file_duration_s, read_file
+from whisper_live.errors import ConfigError, DecodeError, HandshakeError
+from whisper_live.events import (
+    Cancel,
+    ClientOptions,
+    Close,
+    Effect,
+    EndOfAudio,
+    Event,
+    Hello,
+    PeerGone,
+    RequestKind,
+    Send,
+    Submit,
+)
+from whisper_live.ingest import Ingest
+from whisper_live.metrics import Metrics
+from whisper_live.server import load_engine
+from whisper_live.session import Session
+from whisper_live.vad import Detector
+from whisper_live.worker import Worker
+
+__all__ = ["Transcriber", "run"]
+
+_EXTENSIONS = {"text": ".txt", "srt": ".srt", "vtt": ".vtt", "json": ".json"}
+_TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
+_NEVER_S = 30.0  # longer than any window, so that no partial ever falls due
+
+
+Progress = Callable[[float], object]
+
+
+class Transcriber:
+    """Runs files through one engine; ``worker.run`` must be running meanwhile."""
+
+    def __init__(
+        self, config: Config, worker: Worker, detector: Callable[[], Detector]
+    ) -> None:
+        stream = dataclasses.replace(
+            config.stream, partial_interval_s=_NEVER_S, partial_floor_s=_NEVER_S
+        )
+        self._config = dataclasses.replace(config, stream=stream)
+        self._worker = worker
+        self._detector = detector
+        self._ids = itertools.count(1)
+
+    async def transcribe(
+        self,
+        name: str,
+        pieces: Iterator[Samples],
+        options: ClientOptions,
+        progress: Progress = lambda seconds: None,
+    ) -> Captions:
+        """The captions of one recording, given in pieces (``[n]``, 16 kHz mono).
+
+        ``name`` must be unique among the recordings under way.  ``progress`` is told
+        how many more seconds have been decided.  Raises what ``pieces`` raises.
+        """
+        session = Session(self._config, name=name, ids=self._ids)
+        file = _File(session, self._worker, progress)
+        ingest = Ingest(open_stream("float32"), self._detector())
+        try:
+            file.handle(Hello(options))
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                ingest.push(piece.tobytes())
+                await file.take_in(ingest)
+            ingest.finish()
+            await file.take_in(ingest)
+            file.handle(EndOfAudio())
+            await file.closed.wait()
+        finally:
+            file.handle(PeerGone())  # withdraws what a broken file leaves behind
+            self._worker.forget(name)
+        return file.captions
+
+
+class _File:
+    """One file's session and the captions that it has sent so far."""
+
+    def __init__(self, session: Session, worker: Worker, progress: Progress) -> None:
+        self.captions = Captions()
+        self.closed = asyncio.Event()
+        self._session = session
+        self._worker = worker
+        self._progress = progress
+        self._decided = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def take_in(self, ingest: Ingest) -> None:
+        """Score what was pushed, off the loop, and give it to the session."""
+        while frames := await asyncio.to_thread(ingest.pull):
+            self.handle(frames)
+            await self._room.wait()
+
+    def handle(self, event: Event) -> None:
+        now = asyncio.get_running_loop().time()
+        for effect in self._session.receive(event, now=now):
+            self._perform(effect)
+        if self._session.has_room:
+            self._room.set()
+        else:
+            self._room.clear()
+        decided = self._session.received - self._session.undecided
+        self._progress(samples_to_s(decided - self._decided))
+        self._decided = decided
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Submit(request):
+                patient = dataclasses.replace(
+                    request, kind=RequestKind.BACKGROUND, timeout_s=_TIMEOUT_S
+                )
+                self._worker.submit(patient, self.handle)
+            case Cancel(request_id):
+                self._worker.cancel(request_id)
+            case Send(message):
+                self.captions.update(message)
+            case Close():
+                self.closed.set()
+
+
+# ------------------------------------------------------------------------ the command
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    """Transcribe the files; 1 if any of them could not be transcribed whole."""
+    paths = [Path(name) for name in arguments.files]
+    outputs = _outputs(paths, arguments)
+    return asyncio.run(_transcribe_all(config, paths, outputs, arguments))
+
+
+def _outputs(paths: Sequence[Path], arguments: argparse.Namespace) -> list[Path | None]:
+    """Where each file's captions go; None is standard output."""
+    if arguments.output_dir is None:
+        if len(paths) > 1 and arguments.format != "text":
+            raise ConfigError(f"several files as {arguments.format} need --output-dir")
+        return [None] * len(paths)
+    folder, extension = Path(arguments.output_dir), _EXTENSIONS[arguments.format]
+    outputs = [folder / f"{path.stem}{extension}" for path in paths]
+    for output, path in zip(outputs, paths, strict=True):
+        if outputs.count(output) > 1:
+            raise ConfigError(f"two of the files would become {output}")
+        if output.exists() and output.samefile(path):
+            raise ConfigError(f"{path} would be overwritten")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create {folder}: {error.strerror}") from error
+    return [*outputs]
+
+
+async def _transcribe_all(
+    config: Config,
+    paths: Sequence[Path],
+    outputs: Sequence[Path | None],
+    arguments: argparse.Namespace,
+) -> int:
+    lengths = [_length_s(path) for path in paths]
+    engine, detector = load_engine(config, lambda line: print(line, file=sys.stderr))
+    options = _options(config, engine.info.languages, arguments)
+    worker = Worker(engine, config.batch, metrics=Metrics())
+    running = asyncio.create_task(worker.run())
+    transcriber = Transcriber(config, worker, detector)
+    together = asyncio.Semaphore(config.batch.batch_size)
+    bar = tqdm(
+        total=sum(lengths), unit="s", disable=not sys.stderr.isatty(), leave=False
+    )
+
+    async def transcribe(path: Path) -> Captions | DecodeError:
+        async with together:
+            try:
+                return await transcriber.transcribe(
+                    str(path), read_file(path), options, bar.update
+                )
+            except DecodeError as error:
+                return error
+
+    tasks = [asyncio.create_task(transcribe(path)) for path in paths]
+    failures = 0
+    try:
+        for path, output, task in zip(paths, outputs, tasks, strict=True):
+            result = await task
+            failures += not _write(path, output, result, arguments.format, len(paths))
+    finally:
+        bar.close()
+        for task in tasks:
+            task.cancel()
+        await worker.close()
+        running.cancel()
+        await asyncio.gather(*tasks, running, return_exceptions=True)
+        await engine.close()
+    return 1 if failures else 0
+
+
+def _options(
+    config: Config, languages: tuple[str, ...], arguments: argparse.Namespace
+) -> ClientOptions:
+    """What a client's handshake with the same wishes would come to."""
+    handshake = {
+        "uid": "",
+        "language": arguments.language,
+        "task": arguments.task,
+        "initial_prompt": arguments.initial_prompt,
+        "hotwords": arguments.hotwords,
+        "word_timestamps": arguments.word_timestamps,
+        "send_last_n_segments": 0,  # all
+    }
+    try:
+        return protocol.parse_handshake(
+            json.dumps(handshake), defaults=config.speech, languages=languages
+        )
+    except HandshakeError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _length_s(path: Path) -> float:
+    """What the progress bar reckons with; also finds a missing file before loading."""
+    if not path.is_file():
+        raise ConfigError(f"no such file: {path}")
+    try:
+        return file_duration_s(path) or 0.0
+    except DecodeError:
+        return 0.0  # told again, with the file's name, when its turn comes
+
+
+def _write(
+    path: Path,
+    output: Path | None,
+    result: Captions | DecodeError,
+    kind: str,
+    among: int,
+) -> bool:
+    """Write one file's captions; whether it was transcribed whole."""
+    if isinstance(result, DecodeError):
+        tqdm.write(f"{path}: {result}", file=sys.stderr)
+        return False
+    content = RENDERERS[kind](result)
+    if output is not None:
+        output.write_text(content, encoding="utf-8")
+    else:
+        head = f"{path}:\n" if among > 1 else ""
+        tqdm.write(head + content, file=sys.stdout, end="")
+    for lost in result.dropped:
+        tqdm.write(
+            f"{path}: no text for {lost['start']} to {lost['end']} s: {lost['reason']}",
+            file=sys.stderr,
+        )
+    return not result.dropped

@@ -280,9 +280,9 @@ def _config(command: Command, arguments: argparse.Namespace) -> Config:
 
 
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live import server
+    from whisper_live import daemon
 
-    return server.run(config)
+    return daemon.run(config)
 
 
 def _stream(config: Config, arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from whisper_live.errors import ConfigError
 
 __all__ = [
+    "AccessConfig",
     "BatchConfig",
     "Config",
     "EngineConfig",
@@ -48,6 +49,30 @@ class ListenConfig:
     host: str = setting("127.0.0.1", "address to listen on; loopback unless changed")
     port: int = setting(
         9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """Who may connect, and over what."""
+
+    keys_file: str = setting(
+        "", "file of 'name key' lines; clients must then show a key; read again on HUP"
+    )
+    tls_cert: str = setting("", "certificate chain (PEM); turns TLS on")
+    tls_key: str = setting("", "private key (PEM) of the certificate")
+    insecure: bool = setting(
+        False, "allow an address other than loopback without keys and TLS"
+    )
+    allowed_hosts: str = setting(
+        "",
+        "further names browsers may know this server by, as in a.example,b; * is any",
+    )
+    allowed_origins: str = setting(
+        "", "further Origins that may connect, as in https://a.example; * is any"
+    )
+    trusted_proxies: str = setting(
+        "", "addresses or networks whose X-Forwarded-For is believed"
     )
 
 
@@ -151,6 +176,13 @@ class LimitConfig:
     """What one client, and all together, may ask for."""
 
     max_sessions: int = setting(64, "sessions at the same time", low=1)
+    max_sessions_per_address: int = setting(
+        0, "sessions of one address; 0 is no limit", low=0
+    )
+    max_sessions_per_key: int = setting(0, "sessions of one key; 0 is no limit", low=0)
+    max_queue_delay_s: float = setting(
+        2.0, "queue delay above which new clients are told to wait; 0 is never", low=0
+    )
     max_session_s: float = setting(
         0.0, "longest session, then DISCONNECT; 0 is no limit", low=0
     )
@@ -161,6 +193,15 @@ class LimitConfig:
         10.0, "time for the first message after connecting", low=0.5
     )
     max_message_bytes: int = setting(1 << 20, "largest message", low=1024)
+    max_unsent: int = setting(
+        64, "messages a client may leave unread before it is closed", low=4
+    )
+    audio_rate: float = setting(
+        2.0, "audio read per second of real time after the burst; 0 is no limit", low=0
+    )
+    audio_burst_s: float = setting(
+        30.0, "audio that may come faster than audio-rate", low=0
+    )
     ingest_threads: int = setting(2, "threads that decode and score", low=1, high=64)
     drain_timeout_s: float = setting(
         20.0, "time to flush all sessions at shutdown", low=0
@@ -183,6 +224,7 @@ class Config:
     """All settings of one server."""
 
     listen: ListenConfig = ListenConfig()
+    access: AccessConfig = AccessConfig()
     engine: EngineConfig = EngineConfig()
     batch: BatchConfig = BatchConfig()
     speech: SpeechConfig = SpeechConfig()

@@ -12,12 +12,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from whisper_live import protocol
+from whisper_live.access import Access, Caller
 from whisper_live.audio import samples_to_s
 from whisper_live.config import Config
 from whisper_live.decode import open_stream
@@ -55,7 +56,6 @@ __all__ = ["Connection", "Services"]
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
-_OUTBOX_LIMIT = 64  # messages; partials coalesce, so only a reader that never reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,23 @@ class Services:
     ids: Iterator[int]  # request ids
     detector: Callable[[], Detector]
     languages: tuple[str, ...]
-    admit: Callable[[], None]  # raises Overloaded
+    access: Access
+    admit: Callable[[Caller], None]  # raises Overloaded
 
 
 class Connection:
     """Runs one client from handshake to close."""
 
     def __init__(
-        self, socket: ServerConnection, services: Services, *, name: str
+        self,
+        socket: ServerConnection,
+        services: Services,
+        *,
+        name: str,
+        caller: Caller,
     ) -> None:
         self._socket = socket
+        self.caller = caller
         self._services = services
         self._config = services.config
         self._metrics = services.metrics
@@ -114,7 +121,8 @@ class Connection:
                     defaults=self._config.speech,
                     languages=self._services.languages,
                 )
-                self._services.admit()
+                self._identify(message)
+                self._services.admit(self.caller)
                 self.admitted_at = self._loop.time()
                 self._handle(Hello(options))
             except (HandshakeError, Overloaded) as refusal:
@@ -152,6 +160,16 @@ class Connection:
                 f"no handshake within {limit:g} s", kind="handshake_timeout"
             ) from None
 
+    def _identify(self, message: str | bytes) -> None:
+        """A browser cannot send a key with its upgrade: the first message brings it."""
+        access = self._services.access
+        if not access.needs_key or self.caller.key_name is not None:
+            return
+        name = access.key_name(protocol.token_of(message))
+        if name is None:
+            raise HandshakeError("a valid key is needed", kind="wrong_key")
+        self.caller = replace(self.caller, key_name=name)
+
     async def _refuse(self, uid: str, refusal: HandshakeError | Overloaded) -> None:
         self._metrics.session_rejected(refusal.kind)
         self._log.info("refused: %s (%s)", refusal, refusal.kind)
@@ -167,10 +185,8 @@ class Connection:
             pass
 
     async def _serve(self, options: ClientOptions) -> None:
-        address = self._socket.remote_address
-        self._log.opened(
-            peer=str(address[0]) if address else "-", audio_format=options.audio_format
-        )
+        caller = self.caller
+        self._log.opened(options, peer=caller.address, key=caller.key_name)
         detector = (
             self._services.detector() if options.use_vad else EverythingIsSpeech()
         )
@@ -267,7 +283,22 @@ class Connection:
             self._metrics.stage("vad", frames.vad_s)
             self._handle(frames)
             await self._room.wait()
+            await self._keep_rate()
             job = ingest.pull
+
+    async def _keep_rate(self) -> None:
+        """Read no faster than ``audio_rate``, once the burst is spent.
+
+        Not reading is the gentlest limit: nothing is refused or lost, the sender's
+        own socket tells it to wait.
+        """
+        limits = self._config.limits
+        if not limits.audio_rate:
+            return
+        ahead = samples_to_s(self._session.received) - limits.audio_burst_s
+        elapsed = self._loop.time() - self.admitted_at
+        if (late := ahead / limits.audio_rate - elapsed) > 0:
+            await asyncio.sleep(late)
 
     def _fail(self, error: WhisperLiveError, cause: Exception | None = None) -> None:
         """Finish what was said before, then tell the client what is wrong."""
@@ -318,11 +349,21 @@ class Connection:
     def _post(self, item: Send | Close) -> None:
         """Queue a message; a newer partial takes the place of an unsent older one."""
         newest = self._outbox[-1] if self._outbox else None
-        if isinstance(newest, Send) and newest.replaceable and isinstance(item, Send):
-            if item.replaceable:
-                self._outbox.pop()
+        is_newer = isinstance(item, Send) and item.replaceable
+        if is_newer and isinstance(newest, Send) and newest.replaceable:
+            self._outbox.pop()
+        elif len(self._outbox) >= self._config.limits.max_unsent:
+            self._give_up()
+            return
         self._outbox.append(item)
         self._outbox_filled.set()
+
+    def _give_up(self) -> None:
+        """The client reads nothing: what it is sent piles up here and helps nobody."""
+        if self._reason != "unread":
+            self._reason = "unread"
+            self._metrics.error("unread")
+            self._closing = asyncio.create_task(self._socket.close(1013, "unread"))
 
     async def _write(self) -> None:
         """Send what the session posts until it closes or the peer is gone."""

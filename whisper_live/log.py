@@ -153,10 +153,17 @@ class SessionLog(logging.LoggerAdapter[logging.Logger]):
         kwargs["extra"] = {**kwargs.get("extra", {}), "session": self.session}
         return msg, kwargs
 
-    def opened(self, options: ClientOptions) -> None:
-        """What the client asked for, as far as it is not its own words."""
+    def opened(
+        self, options: ClientOptions, *, peer: str = "-", key: str | None = None
+    ) -> None:
+        """Who came, and what for, as far as it is not its own words.
+
+        ``peer`` is an address, ``key`` the name that its key has in the key file.
+        """
         self._fields(
             "opened",
+            peer=peer,
+            key=key or "-",
             client=short_id(options.uid),
             audio_format=options.audio_format or "auto",
             language=options.language or "auto",

@@ -42,6 +42,7 @@ __all__ = [
     "parse_handshake",
     "segments",
     "server_ready",
+    "token_of",
     "uid_of",
     "wait",
     "warning",
@@ -156,6 +157,15 @@ def uid_of(message: str | bytes) -> str:
     except HandshakeError:
         return ""
     return uid if isinstance(uid, str) and len(uid) <= _MAX_UID_CHARS else ""
+
+
+def token_of(message: str | bytes) -> str:
+    """The key that a browser puts into its first message; empty where there is none."""
+    try:
+        token = _load(message).get("token")
+    except HandshakeError:
+        return ""
+    return token if isinstance(token, str) else ""
 
 
 def is_end_of_audio(message: str | bytes) -> bool:

@@ -1,8 +1,8 @@
 """The listening socket, admission, the pages beside it, and an orderly end.
 
-Builds what all connections share (engine, worker, ingest pool, metrics), announces
-itself only after the engine has been loaded and run, and at shutdown flushes every
-session before it goes.
+Builds what all connections share (worker, ingest pool, metrics) around an engine that
+is loaded and warm, and at the end flushes every session before it goes.  Signals and
+systemd are ``daemon``'s affair.
 """
 
 from __future__ import annotations
@@ -10,57 +10,41 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import signal
-from collections.abc import Callable
+import socket
+import ssl
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
+from websockets.typing import Subprotocol
 
-from whisper_live import __version__, log
+from whisper_live import __version__
+from whisper_live.access import Access, Caller, Denied
 from whisper_live.config import Config
 from whisper_live.connection import Connection, Services
 from whisper_live.engine import Engine
-from whisper_live.errors import Overloaded
+from whisper_live.errors import ConfigError, Overloaded
 from whisper_live.metrics import CONTENT_TYPE, Metrics
-from whisper_live.vad import Detector, SileroModel
+from whisper_live.vad import Detector
 from whisper_live.worker import Worker
 
-__all__ = ["Server", "load_engine", "run"]
+__all__ = ["Server"]
 
 logger = logging.getLogger("whisper_live.server")
 
 _PING_INTERVAL_S = 10.0
 _PING_TIMEOUT_S = 20.0  # a busy browser tab answers late; a dead one never
 _CLOSE_TIMEOUT_S = 2.0
+_CALLER = "whisper_live_caller"  # attribute of a socket whose upgrade was let through
 _RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
 _MEAN_SESSION_MINUTES = 2.0  # told to who waits while nobody has left yet
-
-
-def load_engine(
-    config: Config, progress: Callable[[str], None]
-) -> tuple[Engine, Callable[[], Detector]]:
-    """The engine that was asked for, loaded and run once, and its speech detector.
-
-    Raises ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
-    """
-    if config.engine.engine == "oracle":
-        from whisper_live.engine.oracle import OracleDetector, build_oracle
-
-        return build_oracle(config), OracleDetector
-    from whisper_live.engine import local
-
-    engine = local.load(
-        config.engine, max_batch=config.batch.batch_size, progress=progress
-    )
-    engine.warm_up(progress)
-    return engine, SileroModel().detector
 
 
 class Server:
@@ -72,8 +56,13 @@ class Server:
         *,
         engine: Engine,
         detector: Callable[[], Detector],
+        listener: socket.socket | None = None,
     ) -> None:
+        """``listener`` is a socket to take over instead of binding one."""
         self._config = config
+        self._inherited = listener
+        self._access = Access(config.access, config.listen)
+        self._tls = _tls_context(config)
         self._engine = engine
         self._metrics = Metrics()
         self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
@@ -81,6 +70,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._names = itertools.count(1)
         self._draining = False
+        self._hurry = asyncio.Event()
         self._services = Services(
             config=config,
             worker=self._worker,
@@ -89,6 +79,7 @@ class Server:
             ids=itertools.count(1),
             detector=detector,
             languages=engine.info.languages,
+            access=self._access,
             admit=self._admit,
         )
         info = engine.info
@@ -119,10 +110,17 @@ class Server:
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._worker.run())
         limits = self._config.limits
+        listen = self._config.listen
+        place = (
+            {"sock": self._inherited}
+            if self._inherited
+            else {"host": listen.host, "port": listen.port}
+        )
         self._listener: WebSocketServer = await serve(
             self._serve,
-            self._config.listen.host,
-            self._config.listen.port,
+            **place,
+            ssl=self._tls,
+            select_subprotocol=_bearer,
             process_request=self._answer_http,
             compression=None,  # 10 times the CPU of a message, and an amplifier
             server_header=None,
@@ -143,6 +141,15 @@ class Server:
     ) -> None:
         await self.close()
 
+    def reload(self) -> None:
+        """Take changed keys and a changed certificate over; sessions go on.
+
+        Raises ``ConfigError`` where one cannot be read; the old one stays in force.
+        """
+        self._access.reload()
+        if self._tls is not None:
+            _load_certificate(self._tls, self._config)
+
     async def close(self) -> None:
         """Stop accepting, flush every session, tell it 1012, and let go of all."""
         self._draining = True
@@ -160,46 +167,70 @@ class Server:
         if not self._connections:
             return
         logger.info("draining %d sessions", len(self._connections))
-        ended = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
+        drains = [c.drain_and_wait() for c in self._connections]
+        ended: asyncio.Future[Any] = asyncio.gather(*drains, return_exceptions=True)
+        hurry: asyncio.Future[Any] = asyncio.create_task(self._hurry.wait())
         limit = self._config.limits.drain_timeout_s
-        _, late = await asyncio.wait(ended, timeout=limit)
-        if late:
-            logger.warning("%d sessions did not end within %g s", len(late), limit)
+        done, late = await asyncio.wait(
+            {ended, hurry}, timeout=limit, return_when=asyncio.FIRST_COMPLETED
+        )
+        if ended not in done:
+            left = len(self._connections)
+            logger.warning("%d sessions did not end within %g s", left, limit)
         for task in late:
             task.cancel()
+        await asyncio.gather(ended, hurry, return_exceptions=True)
+
+    def cut_short(self) -> None:
+        """Wait no longer for sessions that are being flushed."""
+        self._hurry.set()
 
     # -------------------------------------------------------------------- connections
 
     async def _serve(self, socket: ServerConnection) -> None:
-        connection = Connection(socket, self._services, name=f"s{next(self._names)}")
+        connection = Connection(
+            socket,
+            self._services,
+            name=f"s{next(self._names)}",
+            caller=getattr(socket, _CALLER),
+        )
         self._connections.add(connection)
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
 
-    def _admit(self) -> None:
+    def _admit(self, caller: Caller) -> None:
         """Raise ``Overloaded`` if one more session cannot be carried."""
+        limits = self._config.limits
+        admitted = [c for c in self._connections if c.is_admitted]
         if self._draining:
             raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
-        sessions = sum(c.is_admitted for c in self._connections)
-        if sessions >= self._config.limits.max_sessions:
+        if len(admitted) >= limits.max_sessions:
+            self._turn_away("capacity", admitted)
+        if limit := limits.max_sessions_per_address:
+            same = [c for c in admitted if c.caller.address == caller.address]
+            if len(same) >= limit:
+                self._turn_away("address", same)
+        if (limit := limits.max_sessions_per_key) and caller.key_name is not None:
+            same = [c for c in admitted if c.caller.key_name == caller.key_name]
+            if len(same) >= limit:
+                self._turn_away("key", same)
+        delay = self._worker.queue_delay_s
+        if limits.max_queue_delay_s and delay > limits.max_queue_delay_s:
+            # Upstream's shape for this case as well: the queue's delay in minutes.
             raise Overloaded(
-                f"all {self._config.limits.max_sessions} sessions are taken",
-                wait_minutes=self._wait_minutes(),
-                kind="capacity",
+                f"requests wait {delay:.1f} s", wait_minutes=delay / 60, kind="overload"
             )
 
-    def _wait_minutes(self) -> float:
-        """Minutes until a session must end; a guess where nothing limits them."""
-        limit = self._config.limits.max_session_s
-        if not limit:
-            return _MEAN_SESSION_MINUTES
-        now = asyncio.get_running_loop().time()
-        left = [
-            limit - (now - c.admitted_at) for c in self._connections if c.is_admitted
-        ]
-        return max(min(left, default=0.0), 0.0) / 60
+    def _turn_away(self, kind: str, holders: Sequence[Connection]) -> None:
+        """All places are taken by ``holders``; tell when the first may be free."""
+        minutes = _MEAN_SESSION_MINUTES
+        if limit := self._config.limits.max_session_s:
+            now = asyncio.get_running_loop().time()
+            first = min(c.admitted_at for c in holders)
+            minutes = max(limit - (now - first), 0.0) / 60
+        raise Overloaded("all sessions are taken", wait_minutes=minutes, kind=kind)
 
     # -------------------------------------------------------------------------- pages
 
@@ -208,7 +239,7 @@ class Server:
     ) -> Response | None:
         """Pages for plain requests; None lets a websocket handshake go on."""
         if "websocket" in request.headers.get("Upgrade", "").lower():
-            return None
+            return self._judge(socket, request)
         path = request.path.partition("?")[0]
         if request.method not in ("GET", "HEAD"):
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
@@ -221,6 +252,47 @@ class Server:
                 return _page(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
             return _page(HTTPStatus.OK, "ready\n")
         return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
+
+    def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
+        """Let an upgrade through, or answer why not."""
+        peer = socket.remote_address
+        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol"))
+        try:
+            caller = self._access.check(
+                request.path,
+                request.headers,
+                [name.strip() for name in offered.split(",") if name.strip()],
+                str(peer[0]) if peer else "local",
+            )
+        except Denied as denied:
+            self._metrics.session_rejected(denied.kind)
+            return _page(denied.status, f"{denied.status.phrase}\n")
+        setattr(socket, _CALLER, caller)
+        return None
+
+
+def _bearer(
+    connection: ServerConnection, offered: Sequence[Subprotocol]
+) -> Subprotocol | None:
+    """Upstream's way to bring a key from a browser; the key is never echoed."""
+    return Subprotocol("bearer") if "bearer" in offered else None
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    if not config.access.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, config)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
+    """Into a live context as well: new connections get the new certificate."""
+    cert, key = config.access.tls_cert, config.access.tls_key
+    try:
+        context.load_cert_chain(cert, key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot load the certificate {cert}: {error}") from error
 
 
 def _page(
@@ -235,35 +307,3 @@ def _page(
         ]
     )
     return Response(status.value, status.phrase, headers, content)
-
-
-def run(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code of the command."""
-    log.setup(config.log)
-    engine, detector = load_engine(config, logger.info)
-    return asyncio.run(_run(config, engine, detector))
-
-
-async def _run(config: Config, engine: Engine, detector: Callable[[], Detector]) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    info = engine.info
-    async with Server(config, engine=engine, detector=detector) as server:
-        logger.info(
-            "model %s on %s %s: %d at a time in batches of %d",
-            info.model,
-            info.device,
-            info.compute_type,
-            info.workers,
-            min(config.batch.batch_size, info.max_batch),
-        )
-        if info.is_demo:
-            logger.warning(
-                "the demo model knows a few hundred words; it is not for real use"
-            )
-        print(f"listening on ws://{config.listen.host}:{server.port}", flush=True)
-        await stop.wait()
-        logger.info("stopping")
-    return 0

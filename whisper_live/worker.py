@@ -93,6 +93,7 @@ class Worker:
         self._failures = 0  # calls that raised since one did not
         self._was_healthy = True
         self._stopped_at: float | None = self._clock()  # None while `run` is running
+        self.lost = asyncio.Event()  # set for good when the engine's device is gone
         self._pool: ThreadPoolExecutor | None = None
         if isinstance(engine, Preparing):
             self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
@@ -244,6 +245,8 @@ class Worker:
         except EngineUnavailable as error:
             logger.error("the engine is not available: %s", error)
             failure, self._failures = error, MOST_FAILURES
+            if error.kind == "device_lost":
+                self.lost.set()
         except Exception as error:
             # The edge of one batch: whatever it was, only these rows pay for it.
             logger.exception("an engine call of %d rows raised", len(batch))

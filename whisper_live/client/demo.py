@@ -20,8 +20,9 @@ from whisper_live.client.chunks import webm_file_chunks
 from whisper_live.client.live import connect
 from whisper_live.client.stream import Screen, follow
 from whisper_live.config import Config
+from whisper_live.daemon import load_engine
 from whisper_live.errors import ConfigError
-from whisper_live.server import Server, load_engine
+from whisper_live.server import Server
 
 __all__ = ["run"]
 

@@ -23,6 +23,7 @@ from whisper_live import protocol
 from whisper_live.audio import Samples, samples_to_s
 from whisper_live.client.captions import RENDERERS, Captions
 from whisper_live.config import Config
+from whisper_live.daemon import load_engine
 from whisper_live.decode import open_stream
 from whisper_live.decode.files import file_duration_s, read_file
 from whisper_live.errors import ConfigError, DecodeError, HandshakeError
@@ -41,7 +42,6 @@ from whisper_live.events import (
 )
 from whisper_live.ingest import Ingest
 from whisper_live.metrics import Metrics
-from whisper_live.server import load_engine
 from whisper_live.session import Session
 from whisper_live.vad import Detector
 from whisper_live.worker import Worker

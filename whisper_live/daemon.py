@@ -1,0 +1,143 @@
+"""The process around a server: start, signals, systemd, exit code.
+
+READY is said only after the engine has been loaded and run.  The watchdog is fed
+only while the event loop and the engine make progress.  SIGTERM and SIGINT drain, a
+second one cuts short; SIGHUP takes changed keys and certificates over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+from whisper_live import log, systemd
+from whisper_live.access import is_loopback
+from whisper_live.config import Config
+from whisper_live.engine import Engine
+from whisper_live.errors import ConfigError
+from whisper_live.server import Server
+from whisper_live.vad import Detector, SileroModel
+
+__all__ = ["ENGINE_LOST", "load_engine", "run"]
+
+logger = logging.getLogger("whisper_live.server")
+
+ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
+
+_STUCK_S = 30.0  # an engine call without an end for so long stops the watchdog
+
+
+def load_engine(
+    config: Config, progress: Callable[[str], None]
+) -> tuple[Engine, Callable[[], Detector]]:
+    """The engine that was asked for, loaded and run once, and its speech detector.
+
+    Raises ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
+    """
+    if config.engine.engine == "oracle":
+        from whisper_live.engine.oracle import OracleDetector, build_oracle
+
+        return build_oracle(config), OracleDetector
+    from whisper_live.engine import local
+
+    engine = local.load(
+        config.engine, max_batch=config.batch.batch_size, progress=progress
+    )
+    engine.warm_up(progress)
+    return engine, SileroModel().detector
+
+
+def run(config: Config) -> int:
+    """Serve until told to stop; the exit code of the command.
+
+    Raises ``ConfigError`` where the settings cannot be served.
+    """
+    _check_exposure(config)
+    log.setup(config.log)
+    systemd.notify("STATUS=loading the model")
+    engine, detector = load_engine(config, logger.info)
+    return asyncio.run(_serve(config, engine, detector))
+
+
+def _check_exposure(config: Config) -> None:
+    access, host = config.access, config.listen.host
+    if is_loopback(host) or access.insecure:
+        return
+    if not (access.keys_file and access.tls_cert):
+        raise ConfigError(
+            f"{host} can be reached from other machines: give --keys-file and "
+            "--tls-cert, or --insecure if a proxy or the network protects it"
+        )
+
+
+async def _serve(
+    config: Config, engine: Engine, detector: Callable[[], Detector]
+) -> int:
+    server = Server(
+        config, engine=engine, detector=detector, listener=systemd.inherited_socket()
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _stop, stop, server)
+    loop.add_signal_handler(signal.SIGHUP, _reload, config, server)
+    async with server:
+        _announce(config, engine, server)
+        watchdog = asyncio.create_task(_feed_watchdog(server))
+        lost = asyncio.create_task(server.worker.lost.wait())
+        told = asyncio.create_task(stop.wait())
+        await asyncio.wait({lost, told}, return_when=asyncio.FIRST_COMPLETED)
+        systemd.notify("STOPPING=1\nSTATUS=draining")
+        logger.info("stopping")
+        for task in (watchdog, lost, told):
+            task.cancel()
+        if server.worker.lost.is_set():
+            logger.error("the engine is lost; a restart may bring it back")
+            return ENGINE_LOST
+    return 0
+
+
+def _announce(config: Config, engine: Engine, server: Server) -> None:
+    info = engine.info
+    logger.info(
+        "model %s on %s %s: %d calls at a time, %d rows each",
+        info.model,
+        info.device,
+        info.compute_type,
+        info.workers,
+        min(config.batch.batch_size, info.max_batch),
+    )
+    if info.is_demo:
+        logger.warning("the demo model knows a few hundred words; not for real use")
+    scheme = "wss" if config.access.tls_cert else "ws"
+    print(f"listening on {scheme}://{config.listen.host}:{server.port}", flush=True)
+    systemd.notify("READY=1\nSTATUS=listening")
+
+
+def _stop(stop: asyncio.Event, server: Server) -> None:
+    if stop.is_set():
+        server.cut_short()
+    stop.set()
+
+
+def _reload(config: Config, server: Server) -> None:
+    try:
+        server.reload()
+        log.setup(config.log)
+        logger.info("keys and certificate read again")
+    except ConfigError as error:
+        logger.error("nothing was changed: %s", error)
+
+
+async def _feed_watchdog(server: Server) -> None:
+    """Tell systemd that we live, as long as the engine does as well."""
+    period = systemd.watchdog_s()
+    if period is None:
+        return
+    loop = asyncio.get_running_loop()
+    while True:
+        if loop.time() - server.worker.progress_at < _STUCK_S:
+            systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(period / 3)

@@ -1,0 +1,55 @@
+"""README.md says what is true: settings, commands, exit codes, and its client runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from whisper_live import cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def between(start: str, end: str) -> str:
+    """The text of README.md between two markers, the rest of their lines left out."""
+    text = README.partition(start)[2].partition("\n")[2]
+    found, mark, _ = text.partition(end)
+    assert mark, f"README.md has no {start!r} … {end!r}"
+    return found
+
+
+def test_settings_table_is_the_one_that_the_program_prints() -> None:
+    printed = cli.settings_table()
+    assert between("<!-- settings:", "<!-- end of settings") == printed
+
+
+def test_every_command_is_described() -> None:
+    described = re.findall(r"^\| `whisper-live (\w+)", README, re.MULTILINE)
+    assert sorted(described) == sorted(cli.COMMANDS)
+
+
+def test_every_exit_code_is_described() -> None:
+    rows = re.findall(r"^\| (\d+) \| \S", between("| exit code |", "## "), re.MULTILINE)
+    assert [int(row) for row in rows] == sorted(cli.ExitCode)
+
+
+def test_ci_runs_the_two_commands() -> None:
+    """Each part of README's commands is a step of .ci/run, with the same words."""
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    commands = re.findall(r"^    (.*&&.*)$", between("## Two commands", "## "), re.M)
+    assert len(commands) == 2
+    for command in commands:
+        for part in command.replace("[test]", "[test,lint]").split(" && "):
+            words = part.replace("-m venv .venv", "-m venv --clear .venv")
+            words = words.replace("pip install", "pip install --quiet")
+            assert f" {words}\n" in re.sub(r" \|\| exit 1\n", "\n", ci)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(#([\w-]+)\)", README))))
+def test_links_within_the_page_lead_somewhere(link: str) -> None:
+    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+    assert link in anchors

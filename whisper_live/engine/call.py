@@ -40,7 +40,7 @@ from whisper_live.events import (
     Word,
 )
 
-__all__ = ["Call", "Row"]
+__all__ = ["Call", "HOPS_PER_S", "Row", "rejection"]
 
 log = logging.getLogger("whisper_live.engine")
 
@@ -99,6 +99,13 @@ class Row:
         seconds = samples_to_s(len(self.request.audio))
         return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
 
+    def detach(self) -> None:
+        """Keep this row's encoder output, let go of its neighbours'."""
+        if self.encoded is not None:
+            own = np.array(self.encoded[self.index], ndmin=3)
+            self.encoded = Encoded(ctranslate2.StorageView.from_array(own))
+            self.index = 0
+
     def fail(self, error: EngineError) -> None:
         """Settle the row as failed."""
         self.outcome = RequestFailed(self.request.id, error)
@@ -127,28 +134,20 @@ class Call:
         self._most_hops: int | None = None  # of one call, learned from failures
         self.inside_s = 0.0  # time spent in CTranslate2, for the bench
 
-    # ------------------------------------------------------------------ stages
+    def run(self, rows: Sequence[Row], *, most_tokens: int | None = None) -> None:
+        """Make one attempt at each row.  Rows left without an outcome want another.
 
-    def first(self, rows: Sequence[Row], *, most_tokens: int | None = None) -> None:
-        """Encode and decode once.  Rows left without an outcome want ``again``.
-
-        ``most_tokens`` caps the answers (warm-up).  Raises ``EngineUnavailable`` if
-        the device is lost; any other error is the guilty row's outcome.
+        Rows may be at their first attempt or a later one, which finds their encoder
+        output kept.  ``most_tokens`` caps the answers (warm-up).  Raises
+        ``EngineUnavailable`` if the device is lost; any other error is the guilty
+        row's outcome.
         """
         started = time.monotonic()
         for row in _open(rows):
-            self._guarded([row], self._prepare)
-        self._each(rows, self._encode, _context)
+            self._guarded([row], self._prompt)
+        self._each(rows, self._encode, _context, _wants_encoding)
         self._each(rows, self._detect, _context, _wants_detection)
-        self._attempt(rows, started, most_tokens)
 
-    def again(self, rows: Sequence[Row]) -> None:
-        """Decode rows whose answer was not believable at their next temperature."""
-        self._attempt(rows, time.monotonic(), None)
-
-    def _attempt(
-        self, rows: Sequence[Row], started: float, most_tokens: int | None
-    ) -> None:
         def generate(part: Sequence[Row]) -> None:
             self._generate(part, most_tokens)
 
@@ -193,7 +192,7 @@ class Call:
                     self._most_hops = sum(row.hops for row in part) // 2
                     log.warning("out of memory with %d rows: halving", len(part))
                 if len(part) == 1:
-                    part[0].fail(_rejection(error))
+                    part[0].fail(rejection(error))
                 else:
                     middle = len(part) // 2
                     self._guarded(part[:middle], stage)
@@ -208,8 +207,10 @@ class Call:
         finally:
             self.inside_s += time.perf_counter() - started
 
-    def _prepare(self, rows: Sequence[Row]) -> None:
+    def _prompt(self, rows: Sequence[Row]) -> None:
         for row in rows:
+            if row.prompt is not None:
+                continue  # a later attempt
             options = row.request.options
             row.language = self._prompts.language(options)
             # in a stand-in language until it is detected: odd options show here,
@@ -221,7 +222,7 @@ class Call:
         hops, most = rows[0].hops, len(rows)
         if self._model.device == "cpu":
             most = max(CPU_ENCODE_HOPS // hops, 1)
-        for part in _portions([row for row in rows if row.encoded is None], most):
+        for part in _portions(rows, most):
             # zeros after the audio, as faster-whisper pads: models know it as its end
             padded = np.zeros((len(part), self._model.n_mels, hops), dtype=np.float32)
             for target, row in zip(padded, part):
@@ -341,6 +342,10 @@ def _context(row: Row) -> int:
     return row.hops
 
 
+def _wants_encoding(row: Row) -> bool:
+    return row.encoded is None
+
+
 def _wants_detection(row: Row) -> bool:
     return row.language is None
 
@@ -421,7 +426,8 @@ def _memory(rows: Sequence[Row]) -> ctranslate2.StorageView:
     return ctranslate2.StorageView.from_array(np.stack(parts))
 
 
-def _rejection(error: Exception) -> EngineError:
+def rejection(error: Exception) -> EngineError:
+    """The outcome of a row that cannot be transcribed, out of what was raised."""
     if isinstance(error, EngineError):
         return error
     if out_of_memory(error):

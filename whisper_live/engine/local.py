@@ -6,12 +6,13 @@ prepared off the loop, runs on one lane as in ``call``, and comes back as outcom
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ from ctranslate2.models import Whisper
 from whisper_live import models
 from whisper_live.audio import SAMPLE_RATE, Samples, s_to_samples
 from whisper_live.config import EngineConfig
-from whisper_live.engine import EngineInfo
-from whisper_live.engine.call import HOPS_PER_S, Call, Row
+from whisper_live.engine import Again, EngineInfo
+from whisper_live.engine.call import HOPS_PER_S, Call, Row, rejection
 from whisper_live.engine.devices import Placement, choose, explain, tune_process
-from whisper_live.engine.features import FeatureCache
+from whisper_live.engine.features import FeatureCache, Features
 from whisper_live.engine.lanes import Lanes
 from whisper_live.engine.prompts import Prompts
 from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
@@ -47,6 +48,7 @@ SHORTEST_SAMPLES = s_to_samples(0.1)  # less holds no word
 # compiled primitive; never 160 or 256, which CTranslate2 takes for unencoded features
 # (80 or 128 positions, as many as there are mels).
 CONTEXT_HOPS = (200, 300, 400, 500, 600, 800, 1000, 1500, 3000)
+_NO_FEATURES: Features = np.empty((0, 0), np.float32)
 ROOM_HOPS = 50  # short contexts end in half a second of nothing: fewer lost last words
 
 
@@ -120,9 +122,8 @@ class LocalEngine:
         self._calls = calls
         self._contexts = contexts
         self._cache = FeatureCache(mels)
-        self._preparing = ThreadPoolExecutor(2, thread_name_prefix="features")
         self._lanes = Lanes(calls)
-        self._lost = False
+        self._lost: str | None = None  # why there will be no more calls
 
     @property
     def info(self) -> EngineInfo:
@@ -174,7 +175,7 @@ class LocalEngine:
             options = DecodeOptions(language="en", task=task)
             request = Request(0, "", RequestKind.FINAL, 0, noise, options)
             rows.append(Row(request, features, hops))
-        call.first(rows, most_tokens=8)
+        call.run(rows, most_tokens=8)
         for row in rows:
             if isinstance(row.outcome, RequestFailed):
                 raise explain(row.outcome.error, self._info.model)
@@ -182,77 +183,76 @@ class LocalEngine:
 
     # ------------------------------------------------------------------- service
 
-    def prepare(self, request: Request) -> None:
-        """Compute a queued request's features ahead of its call; optional."""
-        if not self._lost:
-            self._preparing.submit(self._row, request)
+    def prepare(self, request: Request) -> Request:
+        """Compute a queued request's features ahead of its call; optional.
+
+        Any thread.  Returns what to hand to ``transcribe`` in the request's place;
+        raises ``WindowRejected`` for samples that cannot be transcribed.
+        """
+        return _carrying(self._row(request))
 
     def forget(self, session: str) -> None:
         """Drop what is kept of a session that has ended."""
         self._cache.forget(session)
 
-    async def transcribe(
-        self,
-        batch: Sequence[Request],
-        settled: Callable[[Outcome], None] | None = None,
-    ) -> list[Outcome]:
-        """Transcribe one batch; outcomes in the order of the requests.
+    async def transcribe(self, batch: Sequence[Request]) -> list[Outcome | Again]:
+        """Transcribe one batch; answers in the order of the requests.
 
-        May be awaited ``info.workers`` times at once.  ``settled`` is called on the
-        loop with each outcome as soon as it stands: a row whose answer has to be
-        decoded again at a higher temperature does not keep the others waiting.
+        May be awaited ``info.workers`` times at once.  A row whose text is not
+        believable is answered with ``Again`` while it has temperatures left; what it
+        carries spares it the encoder the next time.
 
         Never raises for a bad row: that row's outcome is ``RequestFailed``.  Raises
         ``EngineUnavailable`` once the engine is closed or its device lost.  A cancelled
         wait leaves the running call to finish unheard.
         """
-        if self._lost:
-            raise EngineUnavailable("the engine is closed")
-        loop = asyncio.get_running_loop()
-        rows = await asyncio.gather(
-            *(loop.run_in_executor(self._preparing, self._row, r) for r in batch)
-        )
-        waiting = [row for row in rows if row.outcome is None]
-        _tell(settled, (row for row in rows if row.outcome is not None))
-        step: Callable[[Call, Sequence[Row]], None] = Call.first
-        while waiting:
-            await self._run(step, waiting)
-            _tell(settled, (row for row in waiting if row.outcome is not None))
-            waiting = [row for row in waiting if row.outcome is None]
-            step = Call.again
-        return [row.outcome for row in rows if row.outcome is not None]
+        if self._lost is not None:
+            raise EngineUnavailable(self._lost)
+
+        def job(call: Call) -> list[Row]:
+            rows = [self._row_or_failure(request) for request in batch]
+            call.run(rows)
+            for row in rows:
+                if row.outcome is None:
+                    row.detach()
+            return rows
+
+        try:
+            rows = await self._lanes.run(job)
+        except EngineUnavailable as error:
+            self._lost = error.detail
+            raise
+        return [row.outcome or Again(_carrying(row)) for row in rows]
 
     async def close(self) -> None:
         """Let go of the model; calls after this raise ``EngineUnavailable``."""
-        self._lost = True
-        self._preparing.shutdown(wait=False, cancel_futures=True)
+        self._lost = "the engine is closed"
         await self._lanes.close()
         self._calls = ()
 
-    async def _run(
-        self, step: Callable[[Call, Sequence[Row]], None], rows: Sequence[Row]
-    ) -> None:
+    # ---------------------------------------------------------------------- rows
+
+    def _row_or_failure(self, request: Request) -> Row:
         try:
-            await self._lanes.run(lambda call: step(call, rows))
-        except EngineUnavailable:
-            self._lost = True
-            raise
+            return self._row(request)
+        except Exception as error:  # a row can hold anything: this is its edge
+            row = Row(request, _NO_FEATURES, 0)
+            row.fail(rejection(error))
+            return row
 
     def _row(self, request: Request) -> Row:
         """A request ready for its call, or settled already."""
-        row = Row(request, np.empty((0, 0), np.float32), 0)
-        try:
-            audio = _checked(request.audio)
-            if len(audio) < SHORTEST_SAMPLES:
-                language = request.options.language
-                known = 1.0 if language else 0.0
-                row.outcome = Hypothesis(request.id, (), language or "", known)
-            else:
-                features = self._cache.features(request.session, request.start, audio)
-                row.features, row.hops = features, self._context(features.shape[1])
-        except WindowRejected as error:
-            row.fail(error)
-        return row
+        if isinstance(request, _Carrying):
+            return request.row
+        audio = _checked(request.audio)
+        if len(audio) < SHORTEST_SAMPLES:
+            row = Row(request, _NO_FEATURES, 0)
+            language = request.options.language
+            known = 1.0 if language else 0.0
+            row.outcome = Hypothesis(request.id, (), language or "", known)
+            return row
+        features = self._cache.features(request.session, request.start, audio)
+        return Row(request, features, self._context(features.shape[1]))
 
     def _context(self, hops: int) -> int:
         """The smallest audio context that holds so many columns and some room."""
@@ -270,11 +270,17 @@ def _checked(audio: object) -> Samples:
     return audio.astype(np.float32, copy=False)
 
 
-def _tell(settled: Callable[[Outcome], None] | None, rows: Iterable[Row]) -> None:
-    if settled is not None:
-        for row in rows:
-            if row.outcome is not None:
-                settled(row.outcome)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Carrying(Request):
+    """A request with what has been computed for it."""
+
+    row: Row = field(kw_only=True)
+
+
+def _carrying(row: Row) -> _Carrying:
+    request = row.request
+    values = {f.name: getattr(request, f.name) for f in dataclasses.fields(Request)}
+    return _Carrying(**values, row=row)
 
 
 def _whisper(path: Path, placement: Placement, index: int) -> Whisper:

@@ -1,0 +1,45 @@
+"""Engines that tests share: loading one takes longer than most tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.random_model import SHAPES, build
+from tests.engine.models import model_folder
+from whisper_live.config import EngineConfig
+from whisper_live.engine.local import LocalEngine, load
+
+
+def _loaded(model: Path, audio_context: str) -> LocalEngine:
+    config = EngineConfig(
+        model=str(model), audio_context=audio_context, workers=2, threads=1
+    )
+    return load(config, max_batch=4, progress=lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalEngine]:
+    """Real weights, short audio contexts."""
+    engine = _loaded(model_folder(), "2")
+    yield engine
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="session")
+def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one narrow layer with random weights: quick, and never silent."""
+    folder = tmp_path_factory.mktemp("models") / "nano"
+    tokenizer = model_folder() / "tokenizer.json"
+    return build(SHAPES["nano"], folder, tokenizer=tokenizer, quantization="int8")
+
+
+@pytest.fixture
+def nano(nano_folder: Path) -> Iterator[LocalEngine]:
+    """Its own engine for each test, to be closed or spoiled."""
+    engine = _loaded(nano_folder, "2")
+    yield engine
+    asyncio.run(engine.close())

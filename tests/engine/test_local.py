@@ -1,0 +1,307 @@
+"""The local engine on real weights: words, times, mixed batches and odd rows."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.engine.models import sentences
+from tests.engine.requests import request, text, why
+from whisper_live.audio import SAMPLE_RATE
+from whisper_live.config import EngineConfig
+from whisper_live.engine import Again
+from whisper_live.engine.local import CONTEXT_HOPS, LocalEngine, load
+from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
+from whisper_live.events import DecodeOptions, Hypothesis, RequestFailed, Task
+
+ENGLISH = DecodeOptions(language="en")
+KITCHEN, DOOR, TIME = range(3)
+
+
+def words(outcome: object) -> str:
+    return text(outcome).lower().translate(str.maketrans("", "", ".,?!")).strip()
+
+
+async def test_words_and_times(local: LocalEngine) -> None:
+    asked = [request(audio, start=5000) for _, audio in sentences()]
+    outcomes = await local.transcribe(asked)
+    assert [words(outcome) for outcome in outcomes] == [text for text, _ in sentences()]
+    for one, outcome in zip(asked, outcomes):
+        assert isinstance(outcome, Hypothesis)
+        assert outcome.request_id == one.id
+        assert (outcome.language, outcome.language_probability) == ("en", 1.0)
+        position = one.start
+        for segment in outcome.segments:
+            assert position <= segment.start < segment.end <= one.end
+            assert segment.text.startswith(" ")
+            position = segment.end
+        assert outcome.timing.batch_size == 3 and outcome.timing.engine_s > 0
+
+
+async def test_the_whole_context_gives_the_same_words() -> None:
+    from tests.engine.models import model_folder
+
+    config = EngineConfig(model=str(model_folder()), audio_context="full")
+    engine = load(config, max_batch=2, progress=lambda line: None)
+    spoken, audio = sentences()[KITCHEN]
+    assert words((await engine.transcribe([request(audio)]))[0]) == spoken
+    await engine.close()
+
+
+async def test_language_is_detected_where_it_was_not_given(local: LocalEngine) -> None:
+    rows = [(DOOR, None), (TIME, "en"), (KITCHEN, None)]
+    asked = [
+        request(sentences()[which][1], DecodeOptions(language=language))
+        for which, language in rows
+    ]
+    outcomes = await local.transcribe(asked)
+    for (which, language), outcome in zip(rows, outcomes):
+        assert isinstance(outcome, Hypothesis)
+        assert outcome.language == "en"
+        assert (outcome.language_probability == 1.0) is (language is not None)
+        assert words(outcome) == sentences()[which][0]
+
+
+async def test_word_times_follow_the_speech(local: LocalEngine) -> None:
+    options = dataclasses.replace(ENGLISH, word_timestamps=True)
+    asked = [request(audio, options, start=1600) for _, audio in sentences()]
+    asked.insert(1, request(sentences()[DOOR][1]))  # one that wants no words
+    outcomes = await local.transcribe(asked)
+    plain = outcomes.pop(1)
+    assert isinstance(plain, Hypothesis)
+    assert all(not segment.words for segment in plain.segments)
+    for (spoken, audio), outcome in zip(sentences(), outcomes):
+        assert isinstance(outcome, Hypothesis)
+        found = [word for segment in outcome.segments for word in segment.words]
+        assert "".join(word.text for word in found) == text(outcome)
+        assert len(found) == len(spoken.split())
+        position = 1600
+        for word in found:
+            assert position <= word.start <= word.end <= 1600 + len(audio)
+            assert 0 < word.probability <= 1
+            position = word.end
+
+
+MIXED = [
+    DecodeOptions(language="en", prompt="open the door please and turn on the light"),
+    DecodeOptions(language="de", task=Task.TRANSLATE, timestamps=False),
+    DecodeOptions(language="en", prefix="what", hotwords="kitchen"),
+    DecodeOptions(language="de", timestamps=False, prefix="turn on the", beam_size=3),
+    DecodeOptions(language=None, word_timestamps=True, prompt="what time " * 60),
+    DecodeOptions(language="en", task=Task.TRANSLATE, beam_size=2),
+]
+
+
+async def test_mixed_rows_give_what_each_gives_alone(local: LocalEngine) -> None:
+    spoken = sentences()
+    asked = [
+        request(np.tile(spoken[i % 3][1], 1 + i % 2), options)
+        for i, options in enumerate(MIXED)
+    ]
+    alone = [(await local.transcribe([one]))[0] for one in asked]
+    together = await local.transcribe(asked)
+    backwards = (await local.transcribe(asked[::-1]))[::-1]
+    assert [text(o) for o in together] == [text(o) for o in alone]
+    assert [text(o) for o in backwards] == [text(o) for o in alone]
+    for one, other in zip(alone, together):
+        assert isinstance(one, Hypothesis) and isinstance(other, Hypothesis)
+        assert one.language == other.language
+        for mine, its in zip(one.segments, other.segments, strict=True):
+            assert (mine.start, mine.end) == (its.start, its.end)
+            assert mine.average_logprob == pytest.approx(its.average_logprob, abs=1e-3)
+            assert [w.text for w in mine.words] == [w.text for w in its.words]
+    assert text(together[2]).startswith(" what")
+    assert text(together[3]).startswith(" turn on the")
+
+
+async def test_equal_rows_share_their_calls(local: LocalEngine) -> None:
+    calls: list[tuple[str, int]] = []
+
+    class Counting:
+        def __init__(self, model: Any) -> None:
+            self._model = model
+
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(self._model, name)
+            if name not in ("encode", "generate"):
+                return found
+
+            def counted(first: Any, *args: Any, **options: Any) -> Any:
+                calls.append((name, first.shape[0]))
+                return found(first, *args, **options)
+
+            return counted
+
+    kept = [call._model for call in local._calls]
+    for call in local._calls:
+        call._model = Counting(call._model)
+    try:
+        audio = sentences()[DOOR][1]
+        others = [
+            DecodeOptions(language="en"),
+            DecodeOptions(language="de"),
+            DecodeOptions(language="en", task=Task.TRANSLATE),
+            DecodeOptions(language="en", prefix="open"),
+        ]
+        await local.transcribe([request(audio, options) for options in others])
+    finally:
+        for call, model in zip(local._calls, kept):
+            call._model = model
+    assert calls == [("encode", 4), ("generate", 4)]
+
+
+SPOILED: list[tuple[DecodeOptions, str]] = [
+    (DecodeOptions(language="xx"), "language 'xx'"),
+    (DecodeOptions(language=["en"]), "language"),  # type: ignore[arg-type]
+    (DecodeOptions(hotwords=7), "hotwords must be text"),  # type: ignore[arg-type]
+    (DecodeOptions(prompt=b"x"), "prompt must be text"),  # type: ignore[arg-type]
+    (DecodeOptions(prefix="door " * 500), "prefix"),
+    (DecodeOptions(language="en", beam_size=0), "beam size"),
+    (DecodeOptions(temperatures=()), ""),
+    (DecodeOptions(task="sing"), ""),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("options", "reason"), SPOILED)
+async def test_a_spoiled_row_fails_alone(
+    local: LocalEngine, options: DecodeOptions, reason: str
+) -> None:
+    (door, audio), (what, other) = sentences()[DOOR], sentences()[TIME]
+    rows = [request(audio), request(audio, options), request(other), request(audio)]
+    first, bad, third, fourth = await local.transcribe(rows)
+    assert [words(o) for o in (first, third, fourth)] == [door, what, door]
+    assert reason in why(bad)
+    assert isinstance(bad, RequestFailed) and isinstance(bad.error, WindowRejected)
+    assert bad.request_id == rows[1].id
+
+
+@pytest.mark.parametrize(
+    ("audio", "reason"),
+    [
+        (np.full(SAMPLE_RATE, np.nan, np.float32), "not numbers"),
+        (np.zeros(31 * SAMPLE_RATE, np.float32), "longer than 30 s"),
+        (np.zeros((2, SAMPLE_RATE), np.float32), "row of floating-point"),
+        (b"bytes", "row of floating-point"),
+    ],
+)
+async def test_spoiled_samples_fail_alone(
+    local: LocalEngine, audio: Any, reason: str
+) -> None:
+    door, good = sentences()[DOOR]
+    bad = request(audio)
+    with pytest.raises(WindowRejected, match=reason):
+        local.prepare(bad)
+    failed, fine = await local.transcribe([bad, request(good)])
+    assert reason in why(failed)
+    assert words(fine) == door
+
+
+async def test_a_huge_prompt_is_cut_not_refused(local: LocalEngine) -> None:
+    door, audio = sentences()[DOOR]
+    huge = DecodeOptions(language="en", prompt="what time is it " * 100_000)
+    outcomes = await local.transcribe([request(audio, huge), request(audio)])
+    assert isinstance(outcomes[0], Hypothesis)
+    assert words(outcomes[1]) == door
+
+
+@pytest.mark.parametrize("samples", [0, 1, 200, 1599])
+async def test_no_call_for_less_than_a_tenth_of_a_second(
+    local: LocalEngine, samples: int
+) -> None:
+    short = request(np.zeros(samples, np.float32), DecodeOptions(language=None))
+    before = local.inside_s
+    (outcome,) = await local.transcribe([short])
+    assert outcome == Hypothesis(short.id, (), "", 0.0)
+    assert local.inside_s == before
+
+
+async def test_every_length_up_to_thirty_seconds(local: LocalEngine) -> None:
+    quiet = np.zeros(30 * SAMPLE_RATE, np.float32)
+    for samples in (1600, 2 * SAMPLE_RATE, 2**18, 30 * SAMPLE_RATE):
+        (outcome,) = await local.transcribe([request(quiet[:samples])])
+        assert isinstance(outcome, Hypothesis)
+
+
+async def test_prepared_rows_give_the_same(local: LocalEngine) -> None:
+    spoken, audio = sentences()[TIME]
+    asked = request(audio)
+    ready = local.prepare(asked)
+    assert (ready.id, ready.session, ready.kind) == (
+        asked.id,
+        asked.session,
+        asked.kind,
+    )
+    assert words((await local.transcribe([ready]))[0]) == spoken
+    local.forget(asked.session)
+
+
+async def test_only_the_unbelievable_row_is_tried_again(local: LocalEngine) -> None:
+    (door, audio), (_, other) = sentences()[DOOR], sentences()[TIME]
+    # whatever the model adds to this, it repeats itself too much to be believed
+    looping = DecodeOptions(
+        language="en", prefix="door " * 60, temperatures=(0.0, 0.5, 1.0)
+    )
+    asked = [request(audio), request(audio, looping), request(other)]
+    first = await local.transcribe(asked)
+    assert words(first[0]) == door
+    tries = 1
+    answer = first[1]
+    while isinstance(answer, Again):
+        again = answer.request
+        assert (again.id, again.session) == (asked[1].id, asked[1].session)
+        tries += 1
+        # it shares its next call with rows that are at their first attempt
+        fresh, answer = await local.transcribe([request(audio), again])
+        assert words(fresh) == door
+    assert tries == 3 and text(answer).startswith(" door" * 60)
+
+
+async def test_cancelling_a_wait_harms_nothing(local: LocalEngine) -> None:
+    door, audio = sentences()[DOOR]
+    waits = [asyncio.create_task(local.transcribe([request(audio)])) for _ in range(6)]
+    await asyncio.sleep(0)
+    for wait in waits[:5]:
+        wait.cancel()
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert all(isinstance(r, asyncio.CancelledError) for r in results[:5])
+    assert isinstance(results[5], list)
+    assert words(results[5][0]) == door
+
+
+async def test_a_closed_engine_says_so(nano: LocalEngine) -> None:
+    audio = np.zeros(16_000, np.float32)
+    await nano.transcribe([request(audio)])
+    await nano.close()
+    with pytest.raises(EngineUnavailable):
+        await nano.transcribe([request(audio)])
+
+
+def test_warm_up_runs_every_shape(nano: LocalEngine) -> None:
+    lines: list[str] = []
+    nano.warm_up(lines.append)
+    shapes = 2 * len(CONTEXT_HOPS)  # one row and a full batch
+    assert lines[0] == f"warming up: 1 of {shapes} shapes"
+    assert lines[-1] == f"warming up: {shapes} of {shapes} shapes"
+
+
+def test_no_context_is_taken_for_unencoded_features() -> None:
+    assert not {160, 256} & set(CONTEXT_HOPS)
+    assert CONTEXT_HOPS[-1] == 3000
+
+
+@pytest.mark.parametrize("setting", ["0", "-1", "31", "nan", "long"])
+def test_impossible_audio_contexts_are_named(setting: str) -> None:
+    config = EngineConfig(model="demo", audio_context=setting)
+    with pytest.raises(ConfigError, match="audio-context"):
+        load(config, max_batch=1, progress=lambda line: None)
+
+
+def test_facts(local: LocalEngine) -> None:
+    info = local.info
+    assert (info.name, info.device, info.workers) == ("local", "cpu", 2)
+    assert info.compute_type.startswith("int8")
+    assert {"en", "de"} <= set(info.languages)

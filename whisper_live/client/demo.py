@@ -24,7 +24,7 @@ from whisper_live.daemon import load_engine
 from whisper_live.errors import ConfigError
 from whisper_live.server import Server
 
-__all__ = ["run"]
+__all__ = ["difference", "run"]
 
 RECORDING = "data/demo-recording/demo.webm"
 WORDS = "data/demo-recording/demo.txt"
@@ -35,9 +35,9 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     recording, expected = _data(RECORDING), _data(WORDS).read_text(encoding="utf-8")
     captions = asyncio.run(_demonstrate(config, recording))
     heard = " ".join(caption.text for caption in captions.completed)
-    difference = _difference(expected, heard)
-    if difference or captions.dropped:
-        print("the words are not right (- said, + heard):", *difference, sep="\n")
+    wrong = difference(expected, heard)
+    if wrong or captions.dropped:
+        print("the words are not right (- said, + heard):", *wrong, sep="\n")
         return 1
     print(f"all {len(_words(expected))} words are right")
     return 0
@@ -71,7 +71,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
 
 
-def _difference(expected: str, heard: str) -> list[str]:
+def difference(expected: str, heard: str) -> list[str]:
     """Lines of a word-by-word diff; none if the words are the same."""
     said, got = _words(expected), _words(heard)
     if said == got:

@@ -1,0 +1,66 @@
+"""The demonstration, with the oracle in the model's place: it must be able to fail."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from whisper_live.client import demo
+from whisper_live.client.chunks import webm_chunks
+from whisper_live.config import Config, EngineConfig, ListenConfig
+from whisper_live.engine.oracle_marks import word_text, write_speech
+from whisper_live.errors import ConfigError
+
+CONFIG = Config(listen=ListenConfig(port=0), engine=EngineConfig(engine="oracle"))
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder in place of the package's, with a recording of the words 3 and 4."""
+    folder = tmp_path / "data/demo-recording"
+    folder.mkdir(parents=True)
+    samples, _ = write_speech([[3, 4]], pause_s=0.3, variant="robust")
+    webm = b"".join(chunk.data for chunk in webm_chunks([samples]))
+    (folder / "demo.webm").write_bytes(webm)
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+    return folder
+
+
+def run() -> int:
+    return demo.run(CONFIG, argparse.Namespace())
+
+
+def test_right_words_are_success(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "demo.txt").write_text(f"{word_text(3)},{word_text(4).upper()}!\n")
+    assert run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "all 2 words are right"
+    assert lines[-2].startswith("first text at ")
+    text = (word_text(3) + word_text(4)).strip()
+    assert any(re.search(rf"final +{text}  \[", line) for line in lines)
+
+
+def test_wrong_words_are_shown_and_fail(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "demo.txt").write_text(f"{word_text(3)} {word_text(5)}\n")
+    assert run() == 1
+    assert (
+        capsys.readouterr().out.endswith(
+            f"the words are not right (- said, + heard):\n"
+            f"  {word_text(3).strip()}\n"
+            f"- {word_text(5).strip()}\n"
+            f"+ {word_text(4).strip()}\n"
+        )
+        or capsys.readouterr().out
+    )
+
+
+def test_an_installation_without_data_says_so(data: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lacks data/demo-recording/demo\.txt"):
+        run()

@@ -1,0 +1,126 @@
+"""Whole files through sessions and the batch queue, with an engine that can account."""
+
+from __future__ import annotations
+
+import json
+import re
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whisper_live import cli
+from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.engine.oracle_marks import word_text, write_monologue, write_speech
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write_wav(path: Path, samples: Samples) -> str:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
+    return str(path)
+
+
+def said(*numbers: int) -> str:
+    return "".join(word_text(number) for number in numbers).strip()
+
+
+def transcribe(*argv: str) -> int:
+    return cli.main(["transcribe", "--engine", "oracle", *argv])
+
+
+def test_text_goes_to_standard_output(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1, 2, 3], [4, 5]])
+    assert transcribe(write_wav(tmp_path / "a.wav", samples)) == 0
+    assert capsys.readouterr().out == f"{said(1, 2, 3)}\n{said(4, 5)}\n"
+
+
+def test_every_word_of_a_long_file_comes_once_and_in_order(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Two minutes without a pause: windows are split, and no partial helps."""
+    pieces = list(write_monologue(120.0))
+    samples = np.concatenate([piece for piece, _ in pieces])
+    numbers = [word.number for _, words in pieces for word in words]
+    assert len(numbers) > 200
+    assert transcribe(write_wav(tmp_path / "long.wav", samples)) == 0
+    assert capsys.readouterr().out.split() == said(*numbers).split()
+
+
+def test_json_has_times_of_segments_and_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, words = write_speech([[7, 8]])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, "--format", "json", "--word-timestamps") == 0
+    (segment,) = json.loads(capsys.readouterr().out)["segments"]
+    assert segment["text"] == said(7, 8)
+    starts = [float(word["start"]) for word in segment["words"]]
+    assert starts == pytest.approx([word.start / SAMPLE_RATE for word in words], 0.01)
+
+
+def test_many_files_go_to_a_folder_each_under_its_name(tmp_path: Path) -> None:
+    paths = []
+    for number in range(6):
+        samples, _ = write_speech([[number * 10, number * 10 + 1]])
+        paths.append(write_wav(tmp_path / f"{number}.wav", samples))
+    assert transcribe(*paths, "--format", "srt", "--output-dir", "new/out") == 0
+    for number in range(6):
+        srt = (tmp_path / f"new/out/{number}.srt").read_text()
+        first, times, text = srt.splitlines()
+        assert (first, text) == ("1", said(number * 10, number * 10 + 1))
+        assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", times)
+
+
+def test_a_damaged_file_fails_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1]])
+    (tmp_path / "bad.wav").write_bytes(b"RIFF and nothing more")
+    good = write_wav(tmp_path / "good.wav", samples)
+    assert transcribe("bad.wav", good) == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"{good}:\n{said(1)}\n"
+    assert printed.err.startswith("bad.wav: The file is not audio")
+    assert printed.err.count("\n") == 1
+
+
+def test_silence_is_an_empty_text(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_wav(tmp_path / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
+    assert transcribe(path) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["absent.wav"], "no such file: absent.wav"),
+        (["a.wav", "a.wav", "--format", "srt"], "need --output-dir"),
+        (["a.wav", "b/a.wav", "--output-dir", "out"], "two of the files would become"),
+        (["a.txt", "--output-dir", "."], "a.txt would be overwritten"),
+        (["a.wav", "--output-dir", "a.wav"], "cannot create a.wav"),
+        (["a.wav", "--language", "klingon"], "Unknown language"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_it_is_begun(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, argv: list[str], complaint: str
+) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.wav", "b/a.wav", "a.txt"):
+        write_wav(tmp_path / name, np.zeros(160, np.float32))
+    assert transcribe(*argv) == 2
+    printed = capsys.readouterr()
+    assert complaint in printed.err
+    assert printed.out == ""

@@ -49,7 +49,7 @@ class PacketDecoder(Protocol):
 
 
 def open_codec(track: Track) -> PacketDecoder:
-    """A decoder for ``track``; raises ``DecodeError`` if its description is unusable."""
+    """A decoder for ``track``; ``DecodeError`` if its description is unusable."""
     if track.codec in ("opus", "aac"):
         return _LibavDecoder(track)
     return _PcmDecoder(track)
@@ -141,13 +141,14 @@ class _PcmDecoder:
         if not packet or len(packet) % (np.dtype(self._type).itemsize * self._channels):
             raise BadPacket("not a whole number of samples")
         raw = np.frombuffer(packet, self._type).reshape(-1, self._channels)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # of a peer's wild floats
             mono = raw[:, 0].astype(np.float32)
             if self._channels == 2:
                 mono = (mono + raw[:, 1].astype(np.float32)) * np.float32(0.5)
-        if self._is_u8:
-            mono -= np.float32(128)
-        return finite(mono * np.float32(self._scale))
+            if self._is_u8:
+                mono -= np.float32(128)
+            mono *= np.float32(self._scale)
+        return finite(mono)
 
 
 class Resampler:

@@ -79,9 +79,6 @@ class Mp4Splitter:
 
     def push(self, data: bytes) -> None:
         """Keep ``data``."""
-        del self._data[: self._at]
-        self._position += self._at
-        self._at = 0
         self._data += data
 
     def next(self) -> Track | Packet | None:
@@ -90,6 +87,9 @@ class Mp4Splitter:
             if self._ready is not None:
                 item, self._ready = self._ready, None
                 return item
+        del self._data[: self._at]
+        self._position += self._at
+        self._at = 0
         return None
 
     def finish(self) -> None:
@@ -124,13 +124,15 @@ class Mp4Splitter:
             body += 8
         if size < body - self._at:  # 0, "to the end of the file", is not for streams
             return self._lose_sync()
-        return self._take(kind, self._at + size, body)
-
-    def _take(self, kind: bytes, end: int, body: int) -> bool:
-        """Deal with the box whose contents are ``body..end``."""
+        if not self._take(kind, self._at + size, body):
+            return False
         self._junk += 1
         if self._junk > MAX_JUNK:
             raise _lost_for_good()
+        return True
+
+    def _take(self, kind: bytes, end: int, body: int) -> bool:
+        """Deal with the box whose contents are ``body..end``."""
         if kind == b"mdat":
             return self._open_mdat(end, body)
         if kind == b"ftyp" and end - self._at <= MAX_SKIP_BYTES:
@@ -285,7 +287,7 @@ def _read_moov(moov: bytes) -> _Index:
     if unusable:
         raise DecodeError(
             f"The MP4 stream holds {unusable[0]} audio; "
-            "live streams may hold Opus or AAC.",
+            "live MP4 may hold Opus or AAC.",
             kind="unsupported_codec",
         )
     raise DecodeError("The MP4 stream has no audio track.", kind="no_audio_track")

@@ -70,14 +70,14 @@ class OggSplitter:
 
     def push(self, data: bytes) -> None:
         """Keep ``data``."""
-        del self._data[: self._at]
-        self._at = 0
         self._data += data
 
     def next(self) -> Track | Packet | None:
         """The next track or packet; see ``Splitter``."""
         while not self._ready:
             if not self._advance():
+                del self._data[: self._at]
+                self._at = 0
                 return None
         return self._ready.popleft()
 

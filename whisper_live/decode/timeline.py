@@ -37,6 +37,7 @@ class Timeline:
         """The next packet's time stands for where we are."""
         self._expected_s: float | None = None
         self._last_s = 0.0  # length of the newest packet
+        self._dropping = False  # the packet before was a duplicate
 
     def place(self, time_s: float | None) -> float | None:
         """Seconds of silence to insert before the packet; None: drop the packet."""
@@ -46,13 +47,17 @@ class Timeline:
             self._expected_s = time_s
             return 0.0
         gap_s = time_s - self._expected_s
-        if abs(gap_s) <= _IGNORED_S:
-            return 0.0
-        if -_OLDEST_S <= gap_s < 0:
-            if gap_s > -0.9 * self._last_s:  # times are rounded to milliseconds
-                return 0.0
+        # Sent twice: as old as a whole packet, give or take rounded times.  Alone a
+        # short packet may be that late by jitter; behind one that was dropped, not.
+        if -_OLDEST_S <= gap_s <= -0.9 * self._last_s and (
+            gap_s < -_IGNORED_S or self._dropping
+        ):
+            self._dropping = True
             self._notes["duplicate"] += 1
             return None
+        self._dropping = False
+        if -_OLDEST_S <= gap_s <= _IGNORED_S:
+            return 0.0
         self._expected_s = time_s
         if 0 < gap_s <= _LONGEST_SILENCE_S:
             if gap_s <= self._budget_s:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from whisper_live.decode.packets import (
     MAX_HEADER_BYTES,
@@ -114,12 +114,11 @@ class WebmSplitter:
         self._scale_ns = 1_000_000
         self._track: Track | None = None
         self._number: int | None = None  # of the track; None: that of the first block
+        self._numbers: Container[int] = range(1, 9)  # of all tracks; a guess if joined
         self._cluster_time: int | None = None
 
     def push(self, data: bytes) -> None:
         """Keep ``data``."""
-        del self._data[: self._at]
-        self._at = 0
         self._data += data
 
     def next(self) -> Track | Packet | None:
@@ -128,6 +127,8 @@ class WebmSplitter:
             if self._ready is not None:
                 item, self._ready = self._ready, None
                 return item
+        del self._data[: self._at]
+        self._at = 0
         return None
 
     def finish(self) -> None:
@@ -177,13 +178,16 @@ class WebmSplitter:
         size: int | None = int.from_bytes(data[id_end:body], "big") & known
         if size == known:
             size = None  # "unknown": goes on until something else starts
-        return self._take(int.from_bytes(data[at:id_end], "big"), size, body)
-
-    def _take(self, element: int, size: int | None, body: int) -> bool:
-        """Deal with the element whose contents start at ``body``."""
+        element = int.from_bytes(data[at:id_end], "big")
         if element == _SIMPLE_BLOCK or element == _BLOCK_GROUP:
             return self._take_block(element, size, body)
+        if not self._take(element, size, body):
+            return False
         self._count_junk()
+        return True
+
+    def _take(self, element: int, size: int | None, body: int) -> bool:
+        """Deal with what is not a block; its contents start at ``body``."""
         if element == _CLUSTER:
             self._recognised = True
             self._in_header = False
@@ -237,6 +241,11 @@ class WebmSplitter:
         self._at = body + size
         if element == _TRACKS:
             self._number, self._track = _choose_track(content)
+            self._numbers = {
+                _number(_first(entry, _TRACK_NUMBER), 1)
+                for kind, entry in _children(content)
+                if kind == _TRACK_ENTRY
+            }
             self._ready = self._track
         else:
             scale = _number(_first(content, _TIMESTAMP_SCALE), 1_000_000)
@@ -252,7 +261,10 @@ class WebmSplitter:
             # Enough to see whose block it is: video must not be waited for.
             if body >= len(self._data):
                 return False
-            if self._data[body] != 0x80 | self._number:
+            number = self._data[body] & 0x7F
+            if self._data[body] < 0x80 or number not in self._numbers:
+                return self._lose_sync()
+            if number != self._number:
                 if size < 16:
                     self._count_junk()
                 self._pass_over(size, body)
@@ -265,6 +277,7 @@ class WebmSplitter:
         content = bytes(self._data[body:end])
         swallowed = _CLUSTER_START.search(content)
         if swallowed:
+            self._count_junk()
             self.notes["resync"] += 1
             self._at = body + swallowed.start()
             return True
@@ -304,6 +317,7 @@ class WebmSplitter:
 
     def _lose_sync(self) -> bool:
         """What stands here cannot be: look for the next Cluster behind it."""
+        self._count_junk()
         self.notes["resync"] += 1
         self._hunting = True
         self._in_header = False
@@ -377,7 +391,7 @@ def _choose_track(tracks: bytes) -> tuple[int, Track]:
     if unusable:
         raise DecodeError(
             f"The WebM stream holds {unusable[0]} audio; "
-            "live streams may hold Opus, AAC or PCM.",
+            "live WebM may hold Opus or PCM.",
             kind="unsupported_codec",
         )
     raise DecodeError("The WebM stream has no audio track.", kind="no_audio_track")
@@ -394,8 +408,6 @@ def _describe(entry: bytes) -> Track | None:
     declared = _float(_first(audio, _SAMPLING_FREQUENCY), 8000.0)
     rate = round(declared) if 0 < declared < 1e9 else 0
     channels = _number(_first(audio, _CHANNELS), 1)
-    if codec == "A_AAC" and private:
-        return Track("aac", rate, channels, config=private)
     pcm = _PCM.get((codec, _number(_first(audio, _BIT_DEPTH), 0)))
     return Track(pcm, rate, channels) if pcm else None
 

@@ -42,7 +42,8 @@ class Chrome:
         elif message.get("message") == "DISCONNECT":
             self.stopped = True
         else:
-            self._show(message["segments"])
+            # A status here is an exception in the page, which catches it.
+            self._show(message.get("segments", ()))
 
     def _show(self, segments: Sequence[Message]) -> None:
         self.overlay = " ".join(segment["text"] for segment in segments)

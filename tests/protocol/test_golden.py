@@ -86,14 +86,17 @@ class Stage:
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         self.session.check()
+        asked: list[Request] = []
         for effect in effects:
             match effect:
                 case Send(message):
                     self.sent.append(json.loads(protocol.encode(message)))
                 case Submit(request):
-                    self.tell(_hear(request))
+                    asked.append(request)
                 case Close():
                     self.closed = effect
+        for request in asked:
+            self.tell(_hear(request))
 
     def play(self, samples: int) -> None:
         self.now += samples / SAMPLE_RATE

@@ -56,6 +56,10 @@ __all__ = ["Connection", "Services"]
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
+# At shutdown, what the client sent before is still read: until it pauses, and not
+# longer than a live stream needs to show that it will not.
+_DRAIN_READ_S = 0.25
+_DRAIN_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Connection:
         self._session = Session(services.config, name=name, ids=services.ids)
         self._log = SessionLog(name, services.config.log)
         self._ingest: Ingest | None = None
-        self._ingesting = asyncio.Lock()  # held while a message is on its way in
+        self._patience: asyncio.Timeout | None = None  # of the read under way
+        self._drain_by: float | None = None  # loop time; None: not draining
         self._room = asyncio.Event()
         self._room.set()
         self._outbox: deque[Send | Close] = deque()
@@ -146,8 +151,12 @@ class Connection:
 
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
-        async with self._ingesting:
-            self._handle(Drain())
+        if not self.is_admitted:
+            await self._socket.close(1012, "service restart")
+            return
+        self._drain_by = self._loop.time() + _DRAIN_READ_S
+        if self._patience is not None:
+            self._patience.reschedule(self._read_until())
         await self._socket.wait_closed()
 
     async def _first_message(self) -> str | bytes:
@@ -236,12 +245,16 @@ class Connection:
 
     async def _read_audio(self) -> None:
         assert self._ingest is not None
-        idle = self._config.limits.idle_timeout_s
         while True:
             try:
-                async with asyncio.timeout(idle):
+                async with asyncio.timeout_at(self._read_until()) as self._patience:
                     message = await self._socket.recv()
             except TimeoutError:
+                if self._drain_by is not None:
+                    await self._finish_ingest()
+                    self._handle(Drain())
+                    return
+                idle = self._config.limits.idle_timeout_s
                 raise LimitExceeded(
                     f"no data for {idle:g} s", kind="idle_timeout"
                 ) from None
@@ -251,17 +264,21 @@ class Connection:
                 continue
             if protocol.is_end_of_audio(message):
                 self._ended.set()
-                async with self._ingesting:
-                    self._ingest.finish()
-                    await self._take_in(b"")
-                    self._handle(EndOfAudio())
+                await self._finish_ingest()
+                self._handle(EndOfAudio())
                 return
             if isinstance(message, str):
                 raise ProtocolError(
                     "audio must come in binary messages", kind="text_message"
                 )
-            async with self._ingesting:
-                await self._take_in(message)
+            await self._take_in(message)
+
+    def _read_until(self) -> float:
+        """When to stop waiting for the next message (loop time)."""
+        now = self._loop.time()
+        if self._drain_by is None:
+            return now + self._config.limits.idle_timeout_s
+        return min(now + _DRAIN_PAUSE_S, self._drain_by)
 
     async def _take_in(self, data: bytes) -> None:
         """Decode and score one message in the pool and give it to the session."""
@@ -285,6 +302,12 @@ class Connection:
             await self._room.wait()
             await self._keep_rate()
             job = ingest.pull
+
+    async def _finish_ingest(self) -> None:
+        """Take in what the decoder and the last part frame still hold."""
+        assert self._ingest is not None
+        self._ingest.finish()
+        await self._take_in(b"")
 
     async def _keep_rate(self) -> None:
         """Read no faster than ``audio_rate``, once the burst is spent.

@@ -185,7 +185,7 @@ class Command:
     run: Callable[[Config, argparse.Namespace], int]
     groups: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    add_arguments: Callable[[Any], None] = lambda parser: None
 
     def settings(self) -> list[_Setting]:
         """The settings that its user may choose."""
@@ -308,11 +308,20 @@ def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _stream_arguments(parser: argparse.ArgumentParser) -> None:
+def _stream_arguments(parser: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="the recording to play")
     parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
     parser.add_argument(
-        "--speed", type=_positive, default=1.0, metavar="N", help="times real time"
+        "--key",
+        env_var=ENVIRONMENT_PREFIX + "KEY",
+        help="shown to a server that wants one; safer in the environment",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_positive,
+        default=1.0,
+        metavar="N",
+        help="times real time, as far as the server's audio-rate lets it",
     )
     parser.add_argument(
         "--send",

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from whisper_live.client.chunks import Chunk
 from whisper_live.client.live import Arrival, connect, paced
@@ -137,6 +139,25 @@ async def test_refusal_and_close_are_errors_with_the_reason() -> None:
         async with scripted(script) as url:
             with pytest.raises(WhisperLiveError, match=reason):
                 async with connect(url):
+                    pytest.fail("admitted")
+
+
+async def test_the_key_is_shown_in_the_upgrade() -> None:
+    async def handle(socket: ServerConnection) -> None:
+        await echo_lengths(socket, json.loads(await socket.recv()))
+
+    def check(socket: ServerConnection, request: Request) -> Response | None:
+        if request.headers.get("Authorization") == "Bearer sesame":
+            return None
+        return socket.respond(HTTPStatus.UNAUTHORIZED, "")
+
+    async with serve(handle, "127.0.0.1", 0, process_request=check) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(url, key="sesame"):
+            pass
+        for wrong in (None, "other"):
+            with pytest.raises(WhisperLiveError, match="refused with HTTP 401; show"):
+                async with connect(url, key=wrong):
                     pytest.fail("admitted")
 
 

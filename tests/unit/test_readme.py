@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
+import wave
 from pathlib import Path
 
 import pytest
 
 from whisper_live import cli
+from whisper_live.audio import SAMPLE_RATE
+from whisper_live.config import Config, ListenConfig
+from whisper_live.engine.oracle import OracleDetector, build_oracle
+from whisper_live.engine.oracle_marks import word_text, write_speech
+from whisper_live.server import Server
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,3 +61,26 @@ def test_links_within_the_page_lead_somewhere(link: str) -> None:
     headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
     assert link in anchors
+
+
+async def test_the_python_client_prints_what_was_said(tmp_path: Path) -> None:
+    """The quick start's own words, against a server with the oracle as its model."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    samples, _ = write_speech([[1, 2], [3]])
+    path = tmp_path / "said.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
+    config = Config(listen=ListenConfig(port=0))
+    engine = build_oracle(config)
+    async with Server(config, engine=engine, detector=OracleDetector) as server:
+        client = code.replace(":9090", f":{server.port}")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", client, str(path), stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await process.communicate()
+    assert process.returncode == 0
+    words = "".join(word_text(number) for number in (1, 2, 3))
+    assert printed.decode() == f"{words}\n"

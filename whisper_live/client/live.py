@@ -24,7 +24,12 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+)
 
 from whisper_live.client.chunks import Chunk
 from whisper_live.errors import Overloaded, WhisperLiveError
@@ -130,15 +135,16 @@ async def connect(
     audio_format: str = "float32",
     language: str | None = None,
     task: str = "transcribe",
+    key: str | None = None,
     clock: Clock = time.monotonic,
     ready_timeout_s: float = _READY_TIMEOUT_S,
     **options: Any,
 ) -> AsyncIterator[LiveClient]:
     """A client of the server at ``url``, admitted and ready to be sent audio.
 
-    ``options`` are further keys of the handshake, as in the README.  Raises
-    ``Overloaded`` when the server asks to come back later, ``WhisperLiveError`` when it
-    refuses or cannot be reached.
+    ``key`` is shown to a server that wants one; ``options`` go into the handshake, as
+    in the README.  Raises ``Overloaded`` when the server asks to come back later,
+    ``WhisperLiveError`` when it refuses or cannot be reached.
     """
     handshake = {
         "uid": str(uuid.uuid4()),
@@ -149,7 +155,7 @@ async def connect(
         "audio_format": audio_format,
         **options,
     }
-    socket = await _open(url, handshake, ready_timeout_s)
+    socket = await _open(url, handshake, key, ready_timeout_s)
     try:
         yield LiveClient(socket, clock=clock)
     finally:
@@ -157,10 +163,13 @@ async def connect(
 
 
 async def _open(
-    url: str, handshake: Mapping[str, Any], ready_timeout_s: float
+    url: str, handshake: Mapping[str, Any], key: str | None, ready_timeout_s: float
 ) -> ClientConnection:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        socket = await open_socket(url, compression=None, max_size=None)
+        socket = await open_socket(
+            url, additional_headers=headers, compression=None, max_size=None
+        )
         try:
             await socket.send(json.dumps(handshake))
             async with asyncio.timeout(ready_timeout_s):
@@ -173,7 +182,11 @@ async def _open(
         raise WhisperLiveError(f"{url} closed before it was ready: {error}") from error
     except TimeoutError as error:
         raise WhisperLiveError(f"{url} did not answer in time") from error
-    except (OSError, InvalidHandshake, InvalidURI) as error:
+    except InvalidStatus as error:
+        status = error.response.status_code
+        hint = "; show it a key that it knows" if status == 401 else ""
+        raise WhisperLiveError(f"{url} refused with HTTP {status}{hint}") from error
+    except (OSError, InvalidHandshake, InvalidStatus, InvalidURI) as error:
         raise WhisperLiveError(f"no server at {url}: {error}") from error
 
 

@@ -54,6 +54,7 @@ async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captio
         audio_format=audio_format,
         language=arguments.language,
         task=arguments.task,
+        key=arguments.key,
         initial_prompt=arguments.initial_prompt,
         hotwords=arguments.hotwords,
     ) as client:

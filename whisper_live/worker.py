@@ -290,12 +290,9 @@ class Worker:
         if self._pool is None:
             return None
         assert isinstance(self._engine, Preparing)
-        prepared = asyncio.get_running_loop().run_in_executor(
+        return asyncio.get_running_loop().run_in_executor(
             self._pool, self._engine.prepare, request
         )
-        # Rows that are cancelled first leave nobody to look at what was raised.
-        prepared.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return prepared
 
     async def _prepared(
         self, request: Request, answers: dict[int, Outcome | Again]
@@ -325,7 +322,9 @@ class Worker:
             if entry is None:
                 continue  # closed meanwhile: it had its outcome then
             if entry.prepared is not None:
-                entry.prepared.cancel()  # costs nothing if no thread has begun it
+                # No thread begins it any more, and what it may have raised is not
+                # missed by anybody.
+                entry.prepared.cancel()
             self._metrics.request_done(entry.kind, _name(outcome))
             if isinstance(outcome, RequestFailed):
                 self._metrics.error(outcome.error.kind)

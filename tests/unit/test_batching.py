@@ -458,6 +458,15 @@ def test_queue_delay_sees_a_queue_that_does_not_move() -> None:
     assert d.batcher.queue_delay_s(now=41.0) == 30.0
 
 
+def test_queue_delay_is_the_sessions_wait_not_its_newest_partials() -> None:
+    d = Desk(size=1)
+    d.offer(10.0, 1, "x")
+    d.take(10.0)
+    d.offer(11.0, 2, "a")
+    d.offer(14.0, 3, "a")
+    assert d.batcher.queue_delay_s(now=15.0) == 4.0
+
+
 def test_queue_delay_leaves_out_background_and_a_sessions_own_turn() -> None:
     d = Desk(size=1)
     d.offer(10.0, 1, "a")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -591,6 +593,40 @@ async def test_cancelled_rows_are_not_prepared() -> None:
         engine.open_gate.set()
         await called(engine, 1)
         assert sorted(engine.prepared) == [1, 2, 3, 4]
+
+
+async def test_failed_preparation_of_a_cancelled_row_is_not_heard_of() -> None:
+    engine = PreparingEngine()
+    engine.open_gate.set()
+    unheard: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: unheard.append(context))
+    async with desk(engine) as d:
+        d.submit(request(1))
+        await called(engine, 1)
+        d.submit(request(2, "poison"))
+        entry = d.worker._open[2]
+        assert entry.prepared is not None
+        await asyncio.wait([entry.prepared])
+        del entry
+        d.worker.cancel(2)
+        await settle()
+        assert d.results == [(2, Cancelled)]
+        gc.collect()
+    assert unheard == []
+
+
+async def test_close_ends_the_preparing_threads() -> None:
+    engine = PreparingEngine()
+    engine.open_gate.set()
+    async with desk(engine) as d:
+        d.submit(request(1))
+        await called(engine, 1)
+        threads = [t for t in threading.enumerate() if t.name.startswith("prepare")]
+        assert threads
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
 
 
 async def test_row_whose_preparation_hangs_times_out_and_leaves_its_batch(

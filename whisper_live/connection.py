@@ -9,7 +9,6 @@ get bytes and give frames back, one job at a time, so order is kept.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ from whisper_live.events import (
     Event,
     Frames,
     Hello,
+    Outcome,
     PeerGone,
     Send,
     Submit,
@@ -47,6 +47,7 @@ from whisper_live.events import (
 from whisper_live.ingest import Ingest
 from whisper_live.log import SessionLog
 from whisper_live.metrics import Metrics
+from whisper_live.outbox import Outbox
 from whisper_live.session import Session, State
 from whisper_live.vad import Detector, EverythingIsSpeech
 from whisper_live.worker import Worker
@@ -101,10 +102,12 @@ class Connection:
         self._drain_by: float | None = None  # loop time; None: not draining
         self._room = asyncio.Event()
         self._room.set()
-        self._outbox: deque[Send | Close] = deque()
-        self._outbox_filled = asyncio.Event()
+        self._outbox = Outbox(
+            socket,
+            limit=services.config.limits.max_unsent,
+            sent=lambda seconds: services.metrics.stage("emit", seconds),
+        )
         self._timer: asyncio.TimerHandle | None = None
-        self._ended = asyncio.Event()  # the client said END_OF_AUDIO, or has gone
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
         self.admitted_at = 0.0  # loop time
@@ -188,7 +191,7 @@ class Connection:
             message = protocol.error(uid, str(refusal))
         try:
             await self._socket.send(protocol.encode(message))
-            await self._hold(_REFUSAL_HOLD_S)
+            await self._outbox.hold(_REFUSAL_HOLD_S)
             await self._socket.close(refusal.close_code, refusal.kind)
         except ConnectionClosed:
             pass
@@ -203,7 +206,7 @@ class Connection:
         self._metrics.options_ignored(len(options.ignored))
         reader = asyncio.create_task(self._read())
         try:
-            await self._write()
+            await self._outbox.run()
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -222,26 +225,19 @@ class Connection:
         except ClientError as error:
             self._fail(error)
         except ConnectionClosed:
-            self._ended.set()
             self._handle(PeerGone())
-            self._outbox_filled.set()
+            self._outbox.abandon()
             return
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # the edge of a session: fail it, keep the others
-            self._log.exception("session failed")
-            self._metrics.error("internal")
-            self._fail(WhisperLiveError("internal error"), error)
+        except Exception as error:
+            self._crash(error)
         # What still comes is not used, but must be read for the close to get through.
         try:
             while True:
                 if protocol.is_end_of_audio(await self._socket.recv()):
-                    self._ended.set()
+                    self._outbox.peer_ended.set()
         except ConnectionClosed:
-            self._ended.set()
-            self._outbox_filled.set()
-            if self._session.state is not State.CLOSED:
-                self._handle(PeerGone())
+            self._handle(PeerGone())
+            self._outbox.abandon()
 
     async def _read_audio(self) -> None:
         assert self._ingest is not None
@@ -260,10 +256,10 @@ class Connection:
                 ) from None
             if self._session.state is not State.LIVE:
                 if protocol.is_end_of_audio(message):
-                    self._ended.set()
+                    self._outbox.peer_ended.set()
                 continue
             if protocol.is_end_of_audio(message):
-                self._ended.set()
+                self._outbox.peer_ended.set()
                 await self._finish_ingest()
                 self._handle(EndOfAudio())
                 return
@@ -323,7 +319,7 @@ class Connection:
         if (late := ahead / limits.audio_rate - elapsed) > 0:
             await asyncio.sleep(late)
 
-    def _fail(self, error: WhisperLiveError, cause: Exception | None = None) -> None:
+    def _fail(self, error: ClientError) -> None:
         """Finish what was said before, then tell the client what is wrong."""
         self._metrics.error(error.kind)
         self._failure = error
@@ -339,20 +335,39 @@ class Connection:
         """
         self._perform(self._session.receive(event, now=self._loop.time()))
 
+    def _deliver(self, outcome: Outcome) -> None:
+        """The worker's way in."""
+        try:
+            self._handle(outcome)
+        except Exception as error:
+            self._crash(error)
+
     def _expire(self) -> None:
         self._timer = None
-        self._perform(self._session.expire(now=self._loop.time()))
+        try:
+            self._perform(self._session.expire(now=self._loop.time()))
+        except Exception as error:
+            self._crash(error)
+
+    def _crash(self, error: Exception) -> None:
+        """A bug: the session cannot be trusted to end itself; the others go on."""
+        self._log.error("session failed", exc_info=error)
+        self._metrics.error("internal")
+        self._failure = WhisperLiveError("internal error")
+        self._close(Close(self._failure.close_code))
 
     def _perform(self, effects: list[Effect]) -> None:
         worker, session = self._services.worker, self._session
         for effect in effects:
             match effect:
                 case Submit(request):
-                    worker.submit(request, self._handle)
+                    worker.submit(request, self._deliver)
                 case Cancel(request_id):
                     worker.cancel(request_id)
-                case Send() | Close():
+                case Send():
                     self._post(effect)
+                case Close():
+                    self._close(effect)
         worker.speaking(session.name, session.is_speaking)
         if session.has_room or session.state is not State.LIVE:
             self._room.set()
@@ -367,71 +382,24 @@ class Connection:
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._expire)
 
-    # ------------------------------------------------------------------------ writing
-
-    def _post(self, item: Send | Close) -> None:
-        """Queue a message; a newer partial takes the place of an unsent older one."""
-        newest = self._outbox[-1] if self._outbox else None
-        is_newer = isinstance(item, Send) and item.replaceable
-        if is_newer and isinstance(newest, Send) and newest.replaceable:
-            self._outbox.pop()
-        elif len(self._outbox) >= self._config.limits.max_unsent:
-            self._give_up()
-            return
-        self._outbox.append(item)
-        self._outbox_filled.set()
-
-    def _give_up(self) -> None:
-        """The client reads nothing: what it is sent piles up here and helps nobody."""
-        if self._reason != "unread":
+    def _post(self, message: Send) -> None:
+        if not self._outbox.post(message) and self._reason != "unread":
+            # It reads nothing: what piles up here helps nobody.
             self._reason = "unread"
             self._metrics.error("unread")
             self._closing = asyncio.create_task(self._socket.close(1013, "unread"))
 
-    async def _write(self) -> None:
-        """Send what the session posts until it closes or the peer is gone."""
-        try:
-            while True:
-                while not self._outbox:
-                    if self._session.state is State.CLOSED:
-                        return
-                    self._outbox_filled.clear()
-                    await self._outbox_filled.wait()
-                item = self._outbox.popleft()
-                if isinstance(item, Close):
-                    await self._close(item)
-                    return
-                began = self._loop.time()
-                await self._socket.send(protocol.encode(item.message))
-                self._metrics.stage("emit", self._loop.time() - began)
-        except ConnectionClosed:
-            return
-
-    async def _close(self, close: Close) -> None:
-        if self._failure is not None:
+    def _close(self, close: Close) -> None:
+        """Close as the session says, or say first what went wrong."""
+        if self._failure is None:
+            self._reason = close.reason or "end of audio"
+        else:
             failure = self._failure
-            uid = self._session.options.uid
             self._reason = failure.kind
-            await self._socket.send(protocol.encode(protocol.error(uid, str(failure))))
-            await self._hold(_REFUSAL_HOLD_S)
-            await self._socket.close(failure.close_code, failure.kind)
-            return
-        self._reason = close.reason or "end of audio"
-        await self._hold(close.hold_s)
-        await self._socket.close(close.code, close.reason)
-
-    async def _hold(self, seconds: float) -> None:
-        """Leave the socket open for a client that closes by itself."""
-        if not seconds:
-            return
-        gone = asyncio.create_task(self._socket.wait_closed())
-        said = asyncio.create_task(self._ended.wait())
-        waiting = {gone} if self._ended.is_set() else {gone, said}
-        await asyncio.wait(
-            waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        gone.cancel()
-        said.cancel()
+            uid = self._session.options.uid
+            self._outbox.post(Send(protocol.error(uid, str(failure))))
+            close = Close(failure.close_code, failure.kind, _REFUSAL_HOLD_S)
+        self._outbox.post(close)
 
     # ----------------------------------------------------------------------- accounts
 

@@ -60,7 +60,12 @@ class Client:
 
     async def hello(self, **changes: Any) -> None:
         """A handshake as 0.5 sends it, with ``changes``; None takes a key out."""
-        keys = {"uid": "u", "language": "en", "task": "transcribe", "model": "small"}
+        keys: dict[str, Any] = {
+            "uid": "u",
+            "language": "en",
+            "task": "transcribe",
+            "model": "small",
+        }
         keys |= {"use_vad": True, **changes}
         await self.send(json.dumps({k: v for k, v in keys.items() if v is not None}))
 

@@ -1,0 +1,86 @@
+"""What one client is still to be sent, and how its socket is closed.
+
+A newer partial takes the place of an unsent older one, so only a client that reads
+nothing at all makes the outbox grow; it has a bound for that case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from whisper_live import protocol
+from whisper_live.events import Close, Send
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """Sends in order; ``sent`` is told how long each message took (s)."""
+
+    def __init__(
+        self, socket: ServerConnection, *, limit: int, sent: Callable[[float], None]
+    ) -> None:
+        self.peer_ended = asyncio.Event()  # it said END_OF_AUDIO, or has gone
+        self._socket = socket
+        self._limit = limit
+        self._sent = sent
+        self._items: deque[Send | Close] = deque()
+        self._filled = asyncio.Event()
+        self._is_abandoned = False
+
+    def post(self, item: Send | Close) -> bool:
+        """Queue a message or the close; False if the bound is passed."""
+        newest = self._items[-1] if self._items else None
+        is_newer = isinstance(item, Send) and item.replaceable
+        if is_newer and isinstance(newest, Send) and newest.replaceable:
+            self._items.pop()
+        elif isinstance(item, Send) and len(self._items) >= self._limit:
+            return False
+        self._items.append(item)
+        self._filled.set()
+        return True
+
+    def abandon(self) -> None:
+        """Nobody is there any more: ``run`` returns."""
+        self._is_abandoned = True
+        self.peer_ended.set()
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Send what is posted, until a close was performed or the peer is gone."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                while not self._items:
+                    if self._is_abandoned:
+                        return
+                    self._filled.clear()
+                    await self._filled.wait()
+                item = self._items.popleft()
+                if isinstance(item, Close):
+                    await self.hold(item.hold_s)
+                    await self._socket.close(item.code, item.reason)
+                    return
+                began = loop.time()
+                await self._socket.send(protocol.encode(item.message))
+                self._sent(loop.time() - began)
+        except ConnectionClosed:
+            return
+
+    async def hold(self, seconds: float) -> None:
+        """Leave the socket open, so long at most, for a client that closes itself."""
+        if not seconds:
+            return
+        gone = asyncio.create_task(self._socket.wait_closed())
+        said = asyncio.create_task(self.peer_ended.wait())
+        waiting = {gone} if self.peer_ended.is_set() else {gone, said}
+        await asyncio.wait(
+            waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in (gone, said):
+            task.cancel()

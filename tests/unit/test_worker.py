@@ -383,6 +383,12 @@ async def test_unavailable_engine_is_down_at_once(
         await settle()
         assert str(d.error(1)) == "the GPU is gone"
         assert not d.is_healthy()
+        assert not d.worker.lost.is_set()
+        d.submit(request(2))
+        await settle()
+        d.engine.calls[1].fail(EngineUnavailable("gone", kind="device_lost"))
+        await settle()
+        assert d.worker.lost.is_set()
     assert not [r for r in caplog.records if r.exc_info]
 
 

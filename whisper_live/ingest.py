@@ -10,16 +10,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
+from whisper_live.decode import StreamDecoder
 from whisper_live.errors import DecodeError
 from whisper_live.events import Frames
 from whisper_live.vad import Detector
 
-__all__ = ["Decoder", "Ingest"]
+__all__ = ["Ingest"]
 
 # What one `pull` hands over at most: the session sees a long message in pieces, and
 # neither the detector's scratch memory nor one pool job grows with the message.
@@ -28,22 +28,6 @@ _MOST_SAMPLES = 5 * SAMPLE_RATE // FRAME_SAMPLES * FRAME_SAMPLES
 # Lossy codecs overshoot full scale by a few dB.  What is louder than this is not
 # audio in -1..1 (garbage, or integers sent as floats) and is clipped.
 _LOUDEST = 4.0
-
-
-class Decoder(Protocol):
-    """What a push decoder of ``decode`` offers."""
-
-    def push(self, data: bytes) -> None: ...
-
-    def pull(self) -> Samples | None: ...
-
-    def finish(self) -> None: ...
-
-    @property
-    def codec(self) -> str: ...
-
-    @property
-    def notes(self) -> Counter[str]: ...
 
 
 class Ingest:
@@ -55,7 +39,7 @@ class Ingest:
     is over.
     """
 
-    def __init__(self, decoder: Decoder, detector: Detector) -> None:
+    def __init__(self, decoder: StreamDecoder, detector: Detector) -> None:
         self._decoder = decoder
         self._detector = detector
         self._pending: Samples = np.empty(0, dtype=np.float32)

@@ -22,9 +22,15 @@ def _loaded(model: Path, audio_context: str) -> LocalEngine:
 
 
 @pytest.fixture(scope="session")
-def local() -> Iterator[LocalEngine]:
+def real_folder() -> Path:
+    """A model with real weights."""
+    return model_folder()
+
+
+@pytest.fixture(scope="session")
+def local(real_folder: Path) -> Iterator[LocalEngine]:
     """Real weights, short audio contexts."""
-    engine = _loaded(model_folder(), "2")
+    engine = _loaded(real_folder, "2")
     yield engine
     asyncio.run(engine.close())
 

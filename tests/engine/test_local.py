@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,8 @@ async def test_words_and_times(local: LocalEngine) -> None:
         assert outcome.timing.batch_size == 3 and outcome.timing.engine_s > 0
 
 
-async def test_the_whole_context_gives_the_same_words() -> None:
-    from tests.engine.models import model_folder
-
-    config = EngineConfig(model=str(model_folder()), audio_context="full")
+async def test_the_whole_context_gives_the_same_words(real_folder: Path) -> None:
+    config = EngineConfig(model=str(real_folder), audio_context="full")
     engine = load(config, max_batch=2, progress=lambda line: None)
     spoken, audio = sentences()[KITCHEN]
     assert words((await engine.transcribe([request(audio)]))[0]) == spoken

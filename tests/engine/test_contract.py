@@ -1,0 +1,164 @@
+"""What every engine must do; runs on each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from tests.engine.models import sentences
+from tests.engine.requests import request, text
+from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.config import EngineConfig
+from whisper_live.engine import Engine
+from whisper_live.engine.local import load
+from whisper_live.engine.oracle import OracleEngine
+from whisper_live.engine.oracle_marks import word_text, write_words
+from whisper_live.errors import EngineUnavailable
+from whisper_live.events import DecodeOptions, Hypothesis, Request, RequestFailed
+
+
+@dataclass(frozen=True)
+class Case:
+    """An engine of two workers and windows that it understands."""
+
+    engine: Engine
+    windows: tuple[tuple[str, Samples], ...]  # words as said, and samples
+
+    def requests(self, count: int) -> list[Request]:
+        return [
+            request(self.windows[i % len(self.windows)][1], start=1000 * i)
+            for i in range(count)
+        ]
+
+    def words(self, index: int) -> str:
+        return self.windows[index % len(self.windows)][0]
+
+
+def spoken(outcome: object) -> str:
+    """A hypothesis as plain words."""
+    said = text(outcome).lower()
+    return said.translate(str.maketrans("", "", ".,?!")).strip()
+
+
+@pytest.fixture(params=["oracle", "local"])
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    if request.param == "oracle":
+        numbers = [[1, 2, 3], [70], [500, 6000]]
+        said = [
+            ("".join(map(word_text, some)).strip(), write_words(some)[0])
+            for some in numbers
+        ]
+        yield Case(OracleEngine(workers=2), tuple(said))
+        return
+    folder = request.getfixturevalue("real_folder")
+    config = EngineConfig(model=str(folder), audio_context="2", workers=2, threads=1)
+    engine = load(config, max_batch=4, progress=lambda line: None)
+    yield Case(engine, sentences())
+    asyncio.run(engine.close())
+
+
+async def test_outcomes_stand_in_the_order_of_requests(case: Case) -> None:
+    batch = case.requests(4)
+    outcomes = await case.engine.transcribe(batch)
+    for i, (one, outcome) in enumerate(zip(batch, outcomes, strict=True)):
+        assert isinstance(outcome, Hypothesis)
+        assert outcome.request_id == one.id
+        assert spoken(outcome) == case.words(i)
+        position = one.start
+        for segment in outcome.segments:
+            assert position <= segment.start < segment.end <= one.end
+            assert segment.text.startswith(" ")
+            position = segment.end
+
+
+async def test_a_batch_says_what_its_rows_say_alone(case: Case) -> None:
+    batch = case.requests(4)
+    together = await case.engine.transcribe(batch)
+    alone = [(await case.engine.transcribe([one]))[0] for one in batch]
+    assert [text(o) for o in together] == [text(o) for o in alone]
+
+
+async def test_one_bad_row_is_one_failure(case: Case) -> None:
+    batch = case.requests(4)
+    too_long = np.zeros(31 * SAMPLE_RATE, np.float32)
+    batch[2] = request(too_long)
+    outcomes = await case.engine.transcribe(batch)
+    for i, outcome in enumerate(outcomes):
+        if i == 2:
+            assert isinstance(outcome, RequestFailed)
+            assert outcome.request_id == batch[2].id
+            assert "longer than 30 s" in str(outcome.error)
+        else:
+            assert spoken(outcome) == case.words(i)
+
+
+async def test_nothing_gives_nothing(case: Case) -> None:
+    assert list(await case.engine.transcribe([])) == []
+    (outcome,) = await case.engine.transcribe([request(np.empty(0, np.float32))])
+    assert isinstance(outcome, Hypothesis) and outcome.segments == ()
+
+
+async def test_silence_has_no_words(case: Case) -> None:
+    silence = np.zeros(2 * SAMPLE_RATE, np.float32)
+    (outcome,) = await case.engine.transcribe([request(silence)])
+    assert text(outcome) == ""
+
+
+async def test_words_have_times_where_asked_for(case: Case) -> None:
+    options = DecodeOptions(language="en", word_timestamps=True)
+    one = request(case.windows[0][1], options, start=32_000)
+    (outcome,) = await case.engine.transcribe([one])
+    assert isinstance(outcome, Hypothesis)
+    words = [word for segment in outcome.segments for word in segment.words]
+    assert "".join(word.text for word in words) == text(outcome)
+    assert [w.start for w in words] == sorted(w.start for w in words)
+    assert all(one.start <= w.start <= w.end <= one.end for w in words)
+
+
+async def test_a_forced_prefix_is_said(case: Case) -> None:
+    first = case.windows[0][0].split()[0]
+    options = DecodeOptions(language="en", prefix=first)
+    (outcome,) = await case.engine.transcribe([request(case.windows[0][1], options)])
+    assert spoken(outcome).startswith(first)
+
+
+async def test_a_language_is_always_named(case: Case) -> None:
+    unknown = request(case.windows[0][1], DecodeOptions(language=None))
+    german = request(case.windows[0][1], DecodeOptions(language="de"))
+    detected, given = await case.engine.transcribe([unknown, german])
+    assert isinstance(detected, Hypothesis) and isinstance(given, Hypothesis)
+    assert detected.language in case.engine.info.languages
+    assert 0 < detected.language_probability <= 1
+    assert (given.language, given.language_probability) == ("de", 1.0)
+
+
+async def test_as_many_calls_at_once_as_it_says(case: Case) -> None:
+    batches = [case.requests(2) for _ in range(case.engine.info.workers + 2)]
+    answers = await asyncio.gather(*map(case.engine.transcribe, batches))
+    for outcomes in answers:
+        assert [spoken(o) for o in outcomes] == [case.words(0), case.words(1)]
+
+
+async def test_a_cancelled_call_is_no_harm_to_the_next(case: Case) -> None:
+    call = asyncio.create_task(_transcribe(case.engine, case.requests(2)))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    (outcome,) = await case.engine.transcribe(case.requests(1))
+    assert spoken(outcome) == case.words(0)
+
+
+async def _transcribe(engine: Engine, batch: list[Request]) -> None:
+    await engine.transcribe(batch)
+
+
+async def test_a_closed_engine_takes_no_more(case: Case) -> None:
+    await case.engine.close()
+    with pytest.raises(EngineUnavailable):
+        await case.engine.transcribe(case.requests(1))
+    await case.engine.close()  # and closing twice is no error

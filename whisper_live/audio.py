@@ -47,7 +47,7 @@ class SampleBuffer:
     """A contiguous span of samples addressed by absolute position.
 
     ``append`` adds at ``end``, ``trim`` gives up everything before a position.
-    Both are amortised O(samples moved): the storage is compacted only when the free
+    Both are amortised O(samples given): the storage is compacted only when the free
     room at its tail runs out, and it shrinks again after a long utterance, so that
     an idle session costs what a new one does.
     """
@@ -76,7 +76,10 @@ class SampleBuffer:
     def append(self, samples: Samples) -> None:
         """Copy ``samples`` (shape ``[n]``) to the end."""
         if self._tail + len(samples) > len(self._store):
-            self._make_room(len(samples))
+            # Half as much again stays free, or the next few would move all others.
+            roomy = (len(self) + len(samples)) * 3 // 2
+            fits = roomy <= len(self._store) <= 2 * roomy
+            self._move(len(self._store) if fits else max(roomy, self._SMALLEST))
         self._store[self._tail : self._tail + len(samples)] = samples
         self._tail += len(samples)
 
@@ -91,15 +94,13 @@ class SampleBuffer:
         dropped = min(max(before - self._start, 0), len(self))
         self._head += dropped
         self._start += dropped
-        if len(self) * 4 < self._SMALLEST and len(self._store) > self._SMALLEST:
-            self._make_room(0)
+        if len(self) * 4 < self._SMALLEST < len(self._store):
+            self._move(self._SMALLEST)
 
-    def _make_room(self, extra: int) -> None:
-        needed = max(len(self) + extra, self._SMALLEST)
-        roomy = needed if needed == self._SMALLEST else needed + needed // 2
-        store = self._store
-        if not roomy // 2 < len(store) <= roomy * 2 or needed > len(store):
-            store = np.empty(roomy, dtype=np.float32)
-        kept = len(self)
+    def _move(self, size: int) -> None:
+        """Bring what is kept to the front of a store of ``size`` samples."""
+        store, kept = self._store, len(self)
+        if size != len(store):
+            store = np.empty(size, dtype=np.float32)
         store[:kept] = self._store[self._head : self._tail]
         self._store, self._head, self._tail = store, 0, kept

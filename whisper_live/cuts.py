@@ -23,8 +23,8 @@ _SEARCH = s_to_samples(0.15)  # how far around a word limit a quiet frame is sou
 class Loudness(Protocol):
     """The one thing that is asked of the segmenter."""
 
-    def quietest(self, low: int, high: int) -> int:
-        """The quietest frame limit inside ``low..high``."""
+    def quietest(self, low: int, high: int, *, near: int | None = None) -> int:
+        """The quietest frame limit inside ``low..high``, best ``near`` a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,9 @@ def spaced(text: str) -> str:
     return text if not text or text.startswith(" ") else " " + text
 
 
-def settled(heard: HypothesisSegment, *, until: int) -> Segment:
-    """The completed segment for what was heard, ending by ``until``."""
-    end = min(heard.end, until)
-    return Segment(min(heard.start, end), end, spaced(heard.text), True, heard.words)
+def settled(heard: HypothesisSegment) -> Segment:
+    """The completed segment for what was heard."""
+    return Segment(heard.start, heard.end, spaced(heard.text), True, heard.words)
 
 
 def find_cut(
@@ -63,9 +62,12 @@ def find_cut(
     ``shorten_after``, behind a word, for which the segments must carry word times.
     """
 
-    def quiet_between(left: int, right: int) -> int:
+    def quiet_between(left: int, right: int) -> int | None:
         low = max(min(left, right) - _SEARCH, start + FRAME_SAMPLES)
-        return loudness.quietest(low, min(max(left, right) + _SEARCH, end))
+        high = min(max(left, right) + _SEARCH, end - FRAME_SAMPLES)
+        if low > high:
+            return None
+        return loudness.quietest(low, high, near=(left + right) // 2)
 
     if end - start < shorten_after:
         return None
@@ -76,17 +78,24 @@ def find_cut(
         if count > agreed:
             break
         at = quiet_between(segment.end, after.start)
-        done = tuple(settled(s, until=at) for s in segments[:index])
-        best = Cut(count, at, done)
-    if best is not None or end - start < 2 * shorten_after:
+        if at is not None:
+            best = Cut(count, at, tuple(settled(s) for s in segments[:index]))
+    if best is not None or not segments or end - start < 2 * shorten_after:
         return best
-    words = [word for segment in segments for word in segment.words]
-    count, text = 0, ""
-    for word, after_word in zip(words, words[1:]):
-        count += len(split_words(word.text))
+    # No segment but the first was confirmed whole, so the words are all its own.
+    words = segments[0].words
+    if "".join(word.text for word in words) != segments[0].text:
+        return None  # the text was repaired, and its words gone
+    text = ""
+    for index, (word, after_word) in enumerate(zip(words, words[1:]), 1):
         text += word.text
+        count = len(split_words(text))
         if count > agreed or word.end > end - _EDGE:
             break
+        if len(split_words(text + after_word.text)) == count:
+            continue  # two pieces of one written word: "twenty", "-five"
         at = quiet_between(word.end, after_word.start)
-        best = Cut(count, at, (Segment(words[0].start, at, spaced(text), True),))
+        if at is not None:
+            done = Segment(words[0].start, word.end, spaced(text), True, words[:index])
+            best = Cut(count, at, (done,))
     return best

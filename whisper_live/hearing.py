@@ -41,9 +41,16 @@ class Hearing:
             self._language = self._options.language
 
     def believe(
-        self, hypothesis: Hypothesis, speech: Callable[[int, int], float]
+        self,
+        hypothesis: Hypothesis,
+        speech: Callable[[int, int], float],
+        *,
+        is_final: bool,
     ) -> list[HypothesisSegment]:
-        """The segments that somebody said; ``speech(start, end)`` is VAD evidence."""
+        """The segments that somebody said; ``speech(start, end)`` is VAD evidence.
+
+        Only what a final loses is counted: partials read the same audio many times.
+        """
         believed = []
         for segment in hypothesis.segments:
             reason = suppress(
@@ -52,31 +59,34 @@ class Hearing:
                 no_speech_threshold=self._options.no_speech_threshold,
             )
             if reason is not None:
-                self._suppressed[reason.value] += 1
+                self._suppressed[reason.value] += is_final
                 continue
             text = remove_loop(segment)
             if text != segment.text:
-                self._suppressed[Reason.LOOP.value] += 1
+                self._suppressed[Reason.LOOP.value] += is_final
                 segment = replace(segment, text=text, words=())
             believed.append(segment)
         return believed
 
-    def settle_language(self, hypothesis: Hypothesis, heard: int | None) -> bool:
-        """Take the hypothesis' language if it is certain; False: show nothing yet.
+    def settle_language(
+        self, hypothesis: Hypothesis, heard: int, *, is_final: bool
+    ) -> bool:
+        """Keep the hypothesis' language if it is certain; False: show nothing yet.
 
-        ``heard`` is the length of a partial's window in samples, None for a final,
-        which is always shown.
+        ``heard`` is the length of the window in samples.  A final is always shown,
+        but a short one with a doubtful language does not decide it for the session.
         """
         if self._language is not None:
             return True
         certain = (
-            heard is None
-            or heard >= _CERTAIN_AFTER
+            heard >= _CERTAIN_AFTER
             or hypothesis.language_probability >= _CERTAIN_PROBABILITY
         )
-        if certain:
+        # Where each utterance has its own language, a final comes too late to tell
+        # the next one's.
+        if certain and not (is_final and self._options.multilingual):
             self._language = hypothesis.language
-        return certain or self._told
+        return certain or is_final or self._told
 
     def announcement(self, hypothesis: Hypothesis) -> tuple[str, float] | None:
         """Language and probability to tell the client, once, before any segments."""

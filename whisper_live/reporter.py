@@ -7,6 +7,7 @@ timings and the lag.  Decides how a thing is said, never when.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from whisper_live import protocol
 from whisper_live.audio import samples_to_s
@@ -32,6 +33,7 @@ class Reporter:
         self.transcript = Transcript(send_last=options.send_last_n_segments)
         self._uid = options.uid
         self._wants_timings = options.timings
+        self._wants_words = options.word_timestamps
         self._stats = stats
         self._dropped: list[Dropped] = []
         self._timings: dict[str, float] = {}
@@ -52,13 +54,29 @@ class Reporter:
         return [self._segments(snapshot, received - end, replaceable=True)]
 
     def commit(
-        self, done: Sequence[Segment], end: int, *, received: int, partial: str = ""
+        self,
+        done: Sequence[Segment],
+        *,
+        until: int,
+        heard_to: int,
+        received: int,
+        partial: str = "",
     ) -> list[Send]:
-        """Segments that will not change again, from a window that ended at ``end``."""
+        """Segments that will not change again, all of them before ``until``.
+
+        ``partial`` is what was heard behind them, in audio up to ``heard_to``.
+        """
+        if not self._wants_words:
+            done = [replace(segment, words=()) for segment in done]
         snapshots = self.transcript.commit(
-            done, partial=spaced(partial), limit=received
+            done, until=until, partial=spaced(partial), heard_to=heard_to
         )
-        return [self._segments(snapshot, received - end) for snapshot in snapshots]
+        return [self._segments(snapshot, received - heard_to) for snapshot in snapshots]
+
+    def fail(self, start: int, end: int, reason: str) -> None:
+        """A window has no text; what was last shown of it stays until the next one."""
+        self.transcript.forget_partial()
+        self.drop(start, end, reason)
 
     def drop(self, start: int, end: int, reason: str) -> None:
         """Remember a span without text; the next segments message tells it."""
@@ -73,8 +91,8 @@ class Reporter:
         """The last words before the close."""
         sends = []
         if self._dropped:
-            if shown := [s for s in self.transcript.shown if s.completed]:
-                sends.append(self._segments(shown, 0))
+            if completed := self.transcript.completed:
+                sends.append(self._segments(completed, 0))
             else:
                 # There is nothing to repeat, and an empty list breaks clients.
                 lost = samples_to_s(sum(d.end - d.start for d in self._dropped))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from whisper_live.audio import Samples
 from whisper_live.config import Config
 from whisper_live.events import ClientOptions, DecodeOptions, Request, RequestKind
+from whisper_live.stabiliser import split_words
 
 __all__ = ["RequestMaker"]
 
@@ -86,5 +87,6 @@ class RequestMaker:
         """The client's prompt, then the newest committed words from a whole one on."""
         room = self._context_chars
         if len(context) > room:
-            context = context[len(context) - room :].partition(" ")[2]
+            # The first word is cut in most cases.
+            context = "".join(split_words(context[len(context) - room :])[1:])
         return f"{self._options.initial_prompt} {context.strip()}".strip()

@@ -17,7 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whisper_live.audio import FRAME_SAMPLES, ms_to_samples, s_to_samples
+from whisper_live.audio import (
+    FRAME_SAMPLES,
+    ms_to_samples,
+    s_to_samples,
+    samples_to_s,
+)
 from whisper_live.events import VadOptions
 
 __all__ = [
@@ -148,21 +153,27 @@ class Segmenter:
         frames = self._frames(start, end)
         return sum(frames) / len(frames) if frames else 1.0
 
-    def quietest(self, low: int, high: int) -> int:
+    def quietest(self, low: int, high: int, *, near: int | None = None) -> int:
         """The frame limit with the least speech around it inside ``low..high``.
 
-        A cut falls between two frames, so both sides count; of equals the later
-        wins, which keeps the next window short.
+        A cut falls between two frames, so both sides count.  With ``near``, a tenth
+        of a second away from it weighs as much as a tenth more speech; without, the
+        later of equals wins, which keeps the next window short.
         """
         first = max(-(-(low - self._history_at) // FRAME_SAMPLES), 1)
         last = min((high - self._history_at) // FRAME_SAMPLES, len(self._history) - 1)
         if first > last:
             return min(max(low, self._history_at), self._position)
-        history = self._history
-        best = min(
-            range(last, first - 1, -1), key=lambda i: history[i - 1] + history[i]
-        )
-        return self._history_at + best * FRAME_SAMPLES
+        history, origin = self._history, self._history_at
+
+        def loudness(index: int) -> float:
+            sides = history[index - 1] + history[index]
+            if near is None:
+                return sides
+            return sides + samples_to_s(abs(origin + index * FRAME_SAMPLES - near))
+
+        best = min(range(last, first - 1, -1), key=loudness)
+        return origin + best * FRAME_SAMPLES
 
     # -------------------------------------------------------------------- what happens
 
@@ -242,8 +253,12 @@ class Segmenter:
     def _close(self) -> Endpoint | Click:
         self._open = False
         self._paused = False
-        self._closed_at = max(self._end_of_voice(), self._window_start)
-        return Endpoint(self._closed_at) if self._confirmed else Click(self._closed_at)
+        end = max(self._end_of_voice(), self._window_start)
+        if not self._confirmed:
+            # Nothing is decided: the next utterance's preroll may reach into this.
+            return Click(end)
+        self._closed_at = end
+        return Endpoint(end)
 
     def _split(self) -> Split:
         # The first half is not searched: a cut there would double the work to come.

@@ -16,13 +16,11 @@ effects.  Every request submitted here gets exactly one outcome back.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, s_to_samples
 from whisper_live.config import Config
-from whisper_live.cuts import find_cut, settled
+from whisper_live.cuts import Cut, find_cut, settled
 from whisper_live.errors import ProtocolError
 from whisper_live.events import (
     Cancel,
@@ -44,7 +42,9 @@ from whisper_live.events import (
     Submit,
     VadOptions,
 )
+from whisper_live.finals import Final, Finals
 from whisper_live.hearing import Hearing
+from whisper_live.readings import Reading, Readings
 from whisper_live.reporter import Reporter
 from whisper_live.requests import RequestMaker
 from whisper_live.segmenter import (
@@ -56,7 +56,7 @@ from whisper_live.segmenter import (
     Segmenter,
     Split,
 )
-from whisper_live.stabiliser import Stabiliser, normalise, split_words
+from whisper_live.stabiliser import normalise, split_words
 from whisper_live.stats import SessionStats
 
 __all__ = ["Session", "State"]
@@ -67,7 +67,6 @@ _GOING_AWAY = Close(1012, "service restart")
 # if the socket is gone by then (WhisperLive 0.9 to 0.10).
 _OVER_TIME = Close(1000, hold_s=20.0)
 
-_BUSY_S = 0.5  # queue delay at which partials are at their longest interval
 _ADVANCE_BELOW_S = 0.15  # queue delay under which finals are tried in advance
 _SHORTEST = s_to_samples(0.1)  # a window shorter than this holds no word
 
@@ -79,27 +78,6 @@ class State(enum.Enum):
     LIVE = "live"
     FLUSHING = "flushing"
     CLOSED = "closed"
-
-
-@dataclass(slots=True, eq=False)
-class _Partial:
-    """A reading of the open window that is under way."""
-
-    window: int  # which window it belongs to; another one's outcome is stale
-    start: int
-    end: int
-
-
-@dataclass(slots=True, eq=False)
-class _Final:
-    """A window that is decided, or will be if speech does not resume."""
-
-    start: int
-    end: int
-    request_id: int | None = None  # None: not submitted yet
-    outcome: Outcome | None = None
-    words: list[str] = field(default_factory=list)  # heard in advance, normalised
-    is_stable: bool = False  # the reading before it had the same words
 
 
 class Session:
@@ -121,22 +99,19 @@ class Session:
         self._prepare(ClientOptions(uid="", vad=VadOptions()))
 
         self._buffer = SampleBuffer()
-        self._stabiliser = Stabiliser()
-        self._window = 0  # counts windows, so that late outcomes can be told
-        self._read_to = 0  # end of the newest partial's window
-        self._partials: dict[int, _Partial] = {}
-        self._finals: deque[_Final] = deque()  # decided, in order; the first submitted
-        self._advance: _Final | None = None  # the one tried in advance
+        self._received = 0
+        self._readings = Readings(config.stream)
+        self._finals = Finals()
+        self._pause: int | None = None  # where the newest frames made a pause
 
         self._queue_delay_s = 0.0  # smoothed, of our own requests
-        self._frames_at = 0.0  # when the newest audio came
+        self._waits_since = 0.0  # when the newest audio came, or room for more
         self._over_time_at: float | None = None
 
     def _prepare(self, options: ClientOptions) -> None:
         self._options = options
-        self._segmenter = Segmenter(
-            options.vad, max_window=s_to_samples(self._stream.max_window_s)
-        )
+        longest_s = min(self._stream.max_window_s, options.vad.max_speech_s)
+        self._segmenter = Segmenter(options.vad, max_window=s_to_samples(longest_s))
         self._hearing = Hearing(options, self.stats.suppressed)
         self._reporter = Reporter(options, self.stats)
         self._requests = RequestMaker(
@@ -158,7 +133,7 @@ class Session:
     @property
     def received(self) -> int:
         """Samples received so far."""
-        return self._buffer.end
+        return self._received
 
     @property
     def is_speaking(self) -> bool:
@@ -180,10 +155,14 @@ class Session:
         if self._state is not State.LIVE:
             return None
         moments = [] if self._over_time_at is None else [self._over_time_at]
-        # While there is no room it is we who do not read: nothing has stalled.
-        if self._segmenter.is_open and self.has_room:
-            moments.append(self._frames_at + self._stream.stall_flush_s)
+        if self._may_stall:
+            moments.append(self._waits_since + self._stream.stall_flush_s)
         return min(moments, default=None)
+
+    @property
+    def _may_stall(self) -> bool:
+        # While there is no room it is we who do not read: nothing has stalled.
+        return self._segmenter.is_open and self.has_room
 
     # -------------------------------------------------------------------- what happens
 
@@ -192,6 +171,8 @@ class Session:
 
         Raises ``ProtocolError`` for a second ``Hello`` or audio before the first.
         """
+        if not self.has_room:
+            self._waits_since = now
         match event:
             case Hello():
                 self._start(event.options, now)
@@ -212,7 +193,10 @@ class Session:
         if self._state is State.LIVE:
             if self._over_time_at is not None and now >= self._over_time_at:
                 self._flush(_OVER_TIME)
-            elif now >= self._frames_at + self._stream.stall_flush_s:
+            elif (
+                self._may_stall
+                and now >= self._waits_since + self._stream.stall_flush_s
+            ):
                 self._end_speech()
         return self._perform()
 
@@ -225,7 +209,7 @@ class Session:
             raise ProtocolError("a second handshake", kind="second_handshake")
         self._state = State.LIVE
         self._prepare(options)
-        self._frames_at = now
+        self._waits_since = now
         if self._config.limits.max_session_s:
             self._over_time_at = now + self._config.limits.max_session_s
         self._effects.append(self._reporter.ready())
@@ -233,23 +217,28 @@ class Session:
     def _take_frames(self, frames: Frames, now: float) -> None:
         if self._state is State.NEW:
             raise ProtocolError("audio before the handshake", kind="early_audio")
-        self._frames_at = now
+        start = self._received
+        self._received += len(frames.samples)
+        if self._state is State.FLUSHING:
+            # It was on its way when the flush began; the client is told, unless
+            # there was nothing to hear.
+            if frames.speech.max(initial=0.0) >= self._options.vad.threshold:
+                self._reporter.drop(start, self._received, "closing")
+        if self._state is not State.LIVE:
+            return
+        self._waits_since = now
         self._buffer.append(frames.samples)
         self._reporter.note_ingest(frames)
-        if self._state is State.LIVE:
-            left = len(frames.samples)
-            for probability in frames.speech.tolist():
-                size = min(left, FRAME_SAMPLES)
-                left -= size
-                for mark in self._segmenter.push(probability, size):
-                    self._take_mark(mark)
-            assert left == 0, "frames without probabilities"
-            self._try_early_endpoint()
-            self._request_partial()
-        elif self._state is State.FLUSHING:
-            # It was on its way when the flush began; the client is told.
-            end = self._buffer.end
-            self._reporter.drop(end - len(frames.samples), end, "closing")
+        left = len(frames.samples)
+        for probability in frames.speech.tolist():
+            size = min(left, FRAME_SAMPLES)
+            left -= size
+            for mark in self._segmenter.push(probability, size):
+                self._take_mark(mark)
+        assert left == 0, "frames without probabilities"
+        self._try_in_advance()
+        self._try_early_endpoint()
+        self._request_partial()
         self._trim()
 
     def _take_mark(self, mark: Mark) -> None:
@@ -257,117 +246,109 @@ class Session:
             case Onset(at):
                 self.stats.utterances += 1
                 self._hearing.start_utterance()
-                self._open_window(at)
+                self._readings.open(at)
             case Pause(at):
-                self._try_in_advance(at)
+                self._pause = at
             case Resumed():
+                self._pause = None
                 self._give_up_advance()
             case Endpoint(at):
-                self._decide_window(self._window_start, at)
+                self._decide_window(at)
             case Split(at):
-                self._decide_window(self._window_start, at)
-                self._open_window(at)
+                self._decide_window(at)
+                self._readings.open(at)
 
     # ----------------------------------------------------------------- the open window
 
-    def _open_window(self, start: int) -> None:
-        self._window += 1
-        self._window_start = start
-        self._read_to = start
-        self._stabiliser.reset()
-
     def _request_partial(self) -> None:
         """Ask for a reading of the open window once enough new audio stands."""
-        segmenter = self._segmenter
+        segmenter, readings = self._segmenter, self._readings
         if not segmenter.is_speech or segmenter.is_paused or self._finals:
             return
-        due = self._interval()
-        if any(p.window == self._window for p in self._partials.values()):
-            # One is under way.  A much newer one takes its place in the queue, or
-            # waits behind it if it runs already.
-            due = s_to_samples(self._stream.partial_interval_s)
-        if segmenter.position - self._read_to < due or len(self._partials) > 1:
+        end = segmenter.position
+        if not readings.is_due(end, queue_delay_s=self._queue_delay_s):
             return
-        partial = _Partial(self._window, self._window_start, segmenter.position)
-        self._read_to = partial.end
+        length = end - readings.start
         request = self._requests.partial(
-            self._buffer.read(partial.start, partial.end),
-            partial.start,
+            self._buffer.read(readings.start, end),
+            readings.start,
             language=self._hearing.language,
             context=self._reporter.transcript.context,
             # Times of words cost a quarter more; they pay once a cut is due.
-            word_timestamps=partial.end - partial.start > 2 * self._shorten_after,
+            word_timestamps=length >= self._shorten_after
+            and (self._options.word_timestamps or length >= 2 * self._shorten_after),
         )
-        self._partials[self._submit(request)] = partial
+        readings.begin(self._submit(request), end)
 
-    def _interval(self) -> int:
-        """New samples per partial: the floor when idle, growing with the queue."""
-        floor, ceiling = self._stream.partial_floor_s, self._stream.partial_interval_s
-        busy = min(self._queue_delay_s / _BUSY_S, 1.0)
-        return s_to_samples(floor + (ceiling - floor) * busy)
-
-    def _take_partial(self, partial: _Partial, hypothesis: Hypothesis) -> None:
-        segments = self._believed(hypothesis)
-        if not segments or not self._may_show(hypothesis, partial.end - partial.start):
+    def _take_reading(self, reading: Reading, hypothesis: Hypothesis) -> None:
+        segments = self._believed(hypothesis, is_final=False)
+        if not segments or not self._may_show(hypothesis, reading, is_final=False):
             return
         words = _words(segments)
-        self._stabiliser.update(words)
-        cut = find_cut(
-            segments,
-            self._stabiliser.confirms(words),
-            start=partial.start,
-            end=partial.end,
-            shorten_after=self._shorten_after,
-            loudness=self._segmenter,
-        )
+        stabiliser = self._readings.stabiliser
+        stabiliser.update(words)
+        cut = None
+        if self._finals.advance is None:  # else the window is about to be decided
+            cut = find_cut(
+                segments,
+                stabiliser.confirms(words),
+                start=reading.start,
+                end=reading.end,
+                shorten_after=self._shorten_after,
+                loudness=self._segmenter,
+            )
         if cut is None:
-            self._show(segments[0].start, partial.end)
-            return
-        self._stabiliser.cut(cut.words)
+            self._show(segments[0].start, reading.end)
+        else:
+            self._shorten(cut, reading.end)
+
+    def _shorten(self, cut: Cut, heard_to: int) -> None:
+        """Decide what lies before the cut and go on behind it."""
+        self._readings.cut(cut.at, cut.words)
         self._segmenter.advance(cut.at)
-        self._window += 1
-        self._window_start = cut.at
-        self._cancel_partials()
+        self._withdraw_readings()
         self._effects += self._reporter.commit(
             cut.segments,
-            partial.end,
-            received=self._buffer.end,
-            partial=self._stabiliser.text,
+            until=cut.at,
+            heard_to=heard_to,
+            received=self._received,
+            partial=self._readings.stabiliser.text,
         )
         self._trim()
 
     def _show(self, start: int, end: int) -> None:
-        self._effects += self._reporter.show(
-            start, end, self._stabiliser.text, received=self._buffer.end
-        )
+        text = self._readings.stabiliser.text
+        self._effects += self._reporter.show(start, end, text, received=self._received)
 
-    def _cancel_partials(self) -> None:
-        """Withdraw requests whose window has changed; their outcomes are stale."""
-        self._effects += [Cancel(request) for request in self._partials]
+    def _withdraw_readings(self) -> None:
+        self._effects += [Cancel(request) for request in self._readings.withdraw()]
 
     # ----------------------------------------------------------------- decided windows
 
-    def _try_in_advance(self, at: int) -> None:
+    def _try_in_advance(self) -> None:
         """The utterance may be over: decode it now, while the silence is awaited."""
+        start, end = self._readings.start, self._pause
+        self._pause = None
+        if end is None or end - start < _SHORTEST:
+            return
         if self._finals or self._queue_delay_s > _ADVANCE_BELOW_S:
             return
-        self._cancel_partials()
-        self._advance = _Final(self._window_start, at)
-        self._submit_final(self._advance)
+        self._withdraw_readings()
+        self._submit_final(self._finals.begin_advance(start, end))
 
     def _give_up_advance(self) -> None:
-        """Speech went on; the reading in advance was only another partial."""
-        final, self._advance = self._advance, None
-        if final is None:
+        """The utterance goes on; what is under way is only another reading of it."""
+        final = self._finals.give_up_advance()
+        if final is None or final.outcome is not None:
             return
-        if final.outcome is None and final.request_id is not None:
-            self._effects.append(Cancel(final.request_id))
-        self._read_to = max(self._read_to, final.end)
+        assert final.request_id is not None, "what is tried in advance is submitted"
+        self._readings.begin(final.request_id, final.end, is_withdrawn=True)
+        self._effects.append(Cancel(final.request_id))
 
     def _try_early_endpoint(self) -> None:
         """End the utterance sooner: its text is stable and it is clearly silent."""
         silence = self._segmenter.silence
-        if self._advance is None or not self._advance.is_stable:
+        if self._finals.advance is None or not self._finals.advance.is_stable:
             return
         if silence < s_to_samples(self._stream.early_endpoint_ms / 1000):
             return
@@ -381,43 +362,35 @@ class Session:
         if mark is not None:
             self._take_mark(mark)
 
-    def _decide_window(self, start: int, end: int) -> None:
+    def _decide_window(self, end: int) -> None:
         """The window ends here for good; its text comes from one final request."""
-        self._window += 1
-        self._cancel_partials()
-        final = self._advance
-        # A reading in advance has all the voice there was; the few frames of silence
-        # that came after it change nothing.
-        if final is not None and final.start == start and final.end <= end:
-            self._advance = None
-        else:
+        self._pause = None
+        start, advance = self._readings.start, self._finals.advance
+        if advance is not None and advance.end > end:  # a split before the pause
             self._give_up_advance()
-            final = _Final(start, end)
-        self._finals.append(final)
-        self._pump()
+        self._readings.close()
+        self._withdraw_readings()
+        if end - start >= _SHORTEST:
+            self._finals.decide(start, end)
+            self._pump()
 
     def _pump(self) -> None:
         """Bring decided windows to their end, in order, one request at a time."""
-        while self._finals:
-            final = self._finals[0]
-            if final.end - final.start < _SHORTEST:
-                self._finals.popleft()
-                continue
+        while (final := self._finals.first) is not None:
             if final.request_id is None:
                 self._submit_final(final)
             if final.outcome is None:
                 return
-            self._finals.popleft()
+            self._finals.pop()
             self._resolve(final, final.outcome)
         self._trim()
         if self._state is State.FLUSHING:
-            self._effects += self._reporter.finish(
-                over_time=self._closing is _OVER_TIME
-            )
+            over_time = self._closing is _OVER_TIME
+            self._effects += self._reporter.finish(over_time=over_time)
             self._effects.append(self._closing)
             self._state = State.CLOSED
 
-    def _submit_final(self, final: _Final) -> None:
+    def _submit_final(self, final: Final) -> None:
         request = self._requests.final(
             self._buffer.read(final.start, final.end),
             final.start,
@@ -426,21 +399,22 @@ class Session:
         )
         final.request_id = self._submit(request)
 
-    def _resolve(self, final: _Final, outcome: Outcome) -> None:
+    def _resolve(self, final: Final, outcome: Outcome) -> None:
         match outcome:
             case Hypothesis():
-                segments = self._believed(outcome)
+                segments = self._believed(outcome, is_final=True)
                 if segments:
-                    self._may_show(outcome, None)
+                    self._may_show(outcome, final, is_final=True)
                 self._effects += self._reporter.commit(
-                    [settled(segment, until=final.end) for segment in segments],
-                    final.end,
-                    received=self._buffer.end,
+                    [settled(segment) for segment in segments],
+                    until=final.end,
+                    heard_to=final.end,
+                    received=self._received,
                 )
             case RequestFailed():
-                self._reporter.drop(final.start, final.end, outcome.error.kind)
+                self._reporter.fail(final.start, final.end, outcome.error.kind)
             case Cancelled():
-                self._reporter.drop(final.start, final.end, "cancelled")
+                self._reporter.fail(final.start, final.end, "cancelled")
 
     # ------------------------------------------------------------------------ outcomes
 
@@ -449,38 +423,44 @@ class Session:
         if isinstance(outcome, Hypothesis):
             delay = outcome.timing.queue_s
             self._queue_delay_s += (delay - self._queue_delay_s) * 0.3
-            self._reporter.note_request(outcome.timing)
-        request_id = outcome.request_id
-        partial = self._partials.pop(request_id, None)
-        if partial is not None:
-            is_fresh = partial.window == self._window and self._state is State.LIVE
-            if is_fresh and isinstance(outcome, Hypothesis):
-                self._take_partial(partial, outcome)
-        elif self._advance is not None and self._advance.request_id == request_id:
-            self._take_advance(self._advance, outcome)
-        elif self._finals and self._finals[0].request_id == request_id:
-            self._finals[0].outcome = outcome
+        final = self._finals.answer(outcome)
+        if final is None:
+            reading = self._readings.finish(outcome)
+            if reading is not None and self._state is State.LIVE:
+                assert isinstance(outcome, Hypothesis), "others are never fresh"
+                self._take_reading(reading, outcome)
+        elif final is self._finals.advance:
+            self._take_advance(final, outcome)
+        else:
             self._pump()
 
-    def _take_advance(self, final: _Final, outcome: Outcome) -> None:
+    def _take_advance(self, final: Final, outcome: Outcome) -> None:
         if not isinstance(outcome, Hypothesis):
-            self._advance = None  # the endpoint will ask again
+            self._finals.give_up_advance()  # the endpoint will ask again
             return
-        final.outcome = outcome
-        segments = self._believed(outcome)
+        self._readings.heard(final.end)
+        stabiliser = self._readings.stabiliser
+        segments = self._believed(outcome, is_final=False)
         words = _words(segments)
-        shown = split_words(self._stabiliser.text)
-        final.is_stable = bool(words) and _equal(words, shown)
-        if segments and self._may_show(outcome, None):
-            self._stabiliser.update(words)
+        final.is_stable = bool(words) and _equal(words, split_words(stabiliser.text))
+        if segments and self._may_show(outcome, final, is_final=False):
+            stabiliser.update(words)
             self._show(segments[0].start, final.end)
 
-    def _believed(self, hypothesis: Hypothesis) -> list[HypothesisSegment]:
-        return self._hearing.believe(hypothesis, self._segmenter.evidence)
+    def _believed(
+        self, hypothesis: Hypothesis, *, is_final: bool
+    ) -> list[HypothesisSegment]:
+        self._reporter.note_request(hypothesis.timing)
+        return self._hearing.believe(
+            hypothesis, self._segmenter.evidence, is_final=is_final
+        )
 
-    def _may_show(self, hypothesis: Hypothesis, heard: int | None) -> bool:
+    def _may_show(
+        self, hypothesis: Hypothesis, window: Reading | Final, *, is_final: bool
+    ) -> bool:
         """Settle and announce the language; False: too early to show anything."""
-        if not self._hearing.settle_language(hypothesis, heard):
+        length = window.end - window.start
+        if not self._hearing.settle_language(hypothesis, length, is_final=is_final):
             return False
         if told := self._hearing.announcement(hypothesis):
             self._effects.append(self._reporter.language(*told))
@@ -499,12 +479,8 @@ class Session:
 
     def _abandon(self) -> None:
         """Nobody listens any more: withdraw everything."""
-        self._cancel_partials()
-        self._give_up_advance()
-        for final in self._finals:
-            if final.request_id is not None:
-                self._effects.append(Cancel(final.request_id))
-        self._finals.clear()
+        self._withdraw_readings()
+        self._effects += [Cancel(request) for request in self._finals.clear()]
         self._state = State.CLOSED
 
     # ------------------------------------------------------------------------- helpers
@@ -516,8 +492,8 @@ class Session:
 
     def _decided_to(self) -> int:
         """Everything before this has been decided or is silence."""
-        if self._finals:
-            return self._finals[0].start
+        if (first := self._finals.first) is not None:
+            return first.start
         if self._segmenter.is_open:
             return self._segmenter.window_start
         return self._buffer.end
@@ -530,15 +506,16 @@ class Session:
 
     def check(self) -> None:
         """Invariants, for tests to call after every event."""
-        self._reporter.transcript.check(received=self._buffer.end)
-        live = [p for p in self._partials.values() if p.window == self._window]
-        assert len(self._partials) <= 2 and len(live) <= 2, "too many partials"
-        submitted = [f for f in self._finals if f.request_id is not None]
-        assert submitted == list(self._finals)[:1], "finals out of order"
-        assert self._advance is None or not self._finals, "two finals at once"
+        self._reporter.transcript.check(received=self._received)
+        self._finals.check()
+        self._readings.check()
         assert self._buffer.start <= self._decided_to() <= self._buffer.end
         bound = self._stream.max_buffer_s + 5.0  # one message's worth over the bound
         assert self.undecided <= s_to_samples(bound), "the buffer is unbounded"
+        if self._segmenter.is_speech and self._state is State.LIVE:
+            assert self._segmenter.window_start == self._readings.start
+        if not self.has_room:
+            assert self._finals, "there is no room and nothing will make any"
         if self._state is State.CLOSED:
             assert not self._finals, "closed with undecided windows"
 

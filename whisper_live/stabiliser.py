@@ -16,8 +16,9 @@ __all__ = ["Stabiliser", "normalise", "split_words"]
 
 
 # Thai, Lao, Burmese, Khmer, and kana to Hangul's neighbours: written without spaces.
+# Punctuation and marks belong to the character before them.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
+_WORD = re.compile(rf"\s*(?:[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+)")
 
 
 def split_words(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from whisper_live.audio import ms_to_samples
-from whisper_live.events import Segment
+from whisper_live.events import Segment, Word
 
 __all__ = ["Snapshot", "Transcript"]
 
@@ -33,7 +33,6 @@ class Transcript:
         self._shown: Snapshot = ()
         self._end = 0
         self._context = ""
-        self._completed = 0
 
     @property
     def end(self) -> int:
@@ -41,93 +40,106 @@ class Transcript:
         return self._end
 
     @property
-    def completed(self) -> int:
-        """How many segments were completed since the session started."""
-        return self._completed
-
-    @property
     def context(self) -> str:
         """The newest committed text."""
         return self._context
 
     @property
-    def shown(self) -> Snapshot:
-        """What the client was last shown."""
-        return self._shown
+    def completed(self) -> Snapshot:
+        """The completed segments that are still repeated."""
+        return tuple(self._kept)
 
     def show(self, start: int, end: int, text: str) -> Snapshot | None:
-        """Replace the partial; the snapshot to send, or None if nothing changed."""
+        """Replace the partial; the snapshot to send, or None if nothing changed.
+
+        ``end`` is that of the audio it was read from, which it does not pass.
+        """
         if not text.strip():
             return None
-        start = max(self._partial.start if self._partial else start, self._end)
-        end = max(end, start + _SHORTEST)
-        previous, self._partial = self._partial, Segment(start, end, text, False)
+        previous = self._partial
+        if previous is not None:
+            start = previous.start
+        start = max(min(start, end - _SHORTEST), self._end)
+        self._partial = Segment(start, max(end, start + _SHORTEST), text, False)
         if previous is not None and previous.text == text:
             return None
         return self._snapshot()
 
     def commit(
-        self, segments: Sequence[Segment], *, partial: str = "", limit: int
+        self,
+        segments: Sequence[Segment],
+        *,
+        until: int,
+        partial: str = "",
+        heard_to: int = 0,
     ) -> list[Snapshot]:
-        """Complete ``segments``; snapshots to send, in order, never an empty one.
+        """Complete ``segments``, which end by ``until``; snapshots to send, in order.
 
-        ``partial`` is what is still open behind them.  ``limit`` is the end of the
-        received audio, which no segment may pass.  If nothing stays open, the last
-        segment is first shown as a partial of the very same text: the upstream client
-        appends to its SRT file any last partial that differs from the last completed
-        text, which would double the tail.
+        ``partial`` is what is still open behind them, heard up to ``heard_to``.  If
+        nothing is, the last segment is first shown as a partial of the very same
+        text: the upstream client appends to its SRT file any last partial that
+        differs from the last completed text, which would double the tail.  Where
+        nothing was said after all, a partial that was shown is taken back; as no
+        message may be empty, that needs an earlier segment.
         """
-        completed = self._place(segments, limit)
+        completed = self._place(segments, until)
+        shown, self._partial = self._partial, None
         if not completed:
-            self._partial = None
-            return []
-        snapshots = []
-        last_shown = self._shown[-1] if self._shown else None
-        *earlier, last = completed
-        if not partial.strip():
-            shows_last = (
-                last_shown is not None
-                and not last_shown.completed
-                and last_shown.text == last.text
-            )
-            self._extend(earlier)
-            if earlier or not shows_last:
-                self._partial = replace(last, completed=False, words=())
-                snapshots.append(self._snapshot())
-            self._extend([last])
-            self._partial = None
-        else:
+            return [self._snapshot()] if shown is not None and self._kept else []
+        if partial.strip():
             self._extend(completed)
-            start, end = self._end, max(limit, self._end + _SHORTEST)
-            self._partial = Segment(start, end, partial, False)
+            end = max(heard_to, until + _SHORTEST)
+            self._partial = Segment(until, end, partial, False)
+            return [self._snapshot()]
+        snapshots = []
+        *earlier, last = completed
+        self._extend(earlier)
+        if earlier or shown is None or shown.text != last.text:
+            self._partial = replace(last, completed=False, words=())
+            snapshots.append(self._snapshot())
+            self._partial = None
+        self._extend([last])
         snapshots.append(self._snapshot())
         return snapshots
 
     def forget_partial(self) -> None:
-        """Its window is over and nothing was heard in it."""
+        """Its window failed: clients keep seeing it until there is something newer."""
         self._partial = None
 
-    def _place(self, segments: Sequence[Segment], limit: int) -> list[Segment]:
-        """Clip to what is free: behind the last one, inside the audio, in order."""
+    def _place(self, segments: Sequence[Segment], until: int) -> list[Segment]:
+        """Clip to what is free: behind the last one, before ``until``, in order.
+
+        The first takes the start that its partial was shown with; what finds no room
+        at the end joins the one before it.
+        """
         placed: list[Segment] = []
         at = self._end
         for segment in segments:
             if not segment.text.strip():
                 continue
-            first = self._partial is not None and not placed
-            wanted = self._partial.start if first and self._partial else segment.start
-            start = min(max(wanted, at), max(limit - _SHORTEST, at))
-            end = max(min(segment.end, limit), start + _SHORTEST)
-            placed.append(replace(segment, start=start, end=end, completed=True))
+            start = segment.start
+            if not placed and self._partial is not None:
+                start = self._partial.start
+            start = max(min(start, until - _SHORTEST), at)
+            if start + _SHORTEST > until:
+                assert placed, "a window lies behind what is completed"
+                last = placed.pop()
+                start = last.start
+                segment = replace(
+                    segment,
+                    text=last.text + segment.text,
+                    words=last.words + segment.words,
+                )
+            end = max(min(segment.end, until), start + _SHORTEST)
+            words = tuple(_clip(word, start, end) for word in segment.words)
+            placed.append(Segment(start, end, segment.text, True, words))
             at = end
         return placed
 
     def _extend(self, segments: Sequence[Segment]) -> None:
         for segment in segments:
-            assert segment.start >= self._end, "completed segments overlap"
             self._kept.append(segment)
             self._end = segment.end
-            self._completed += 1
             self._context = (self._context + segment.text)[-_CONTEXT_CHARACTERS:]
 
     def _snapshot(self) -> Snapshot:
@@ -143,3 +155,9 @@ class Transcript:
             assert segment.text.strip(), "a segment has no text"
             assert segment.completed or index == len(self._shown) - 1
             at = segment.end
+        assert at <= received, "a segment passes the audio"
+
+
+def _clip(word: Word, start: int, end: int) -> Word:
+    first = min(max(word.start, start), end)
+    return replace(word, start=first, end=min(max(word.end, first), end))

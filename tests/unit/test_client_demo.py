@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from whisper_live.audio import SAMPLE_RATE
 from whisper_live.client import demo
 from whisper_live.client.chunks import webm_chunks
 from whisper_live.config import Config, EngineConfig, ListenConfig
@@ -22,7 +24,11 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder in place of the package's, with a recording of the words 3 and 4."""
     folder = tmp_path / "data/demo-recording"
     folder.mkdir(parents=True)
-    samples, _ = write_speech([[3, 4]], pause_s=0.3, variant="robust")
+    samples, words = write_speech([[3, 4]], pause_s=0.3, variant="robust")
+    times = [
+        {"start": w.start / SAMPLE_RATE, "end": w.end / SAMPLE_RATE} for w in words
+    ]
+    (folder / "demo.words.json").write_text(json.dumps(times))
     webm = b"".join(chunk.data for chunk in webm_chunks([samples]))
     (folder / "demo.webm").write_bytes(webm)
     monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
@@ -40,7 +46,15 @@ def test_right_words_are_success(
     assert run() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "all 2 words are right"
-    assert lines[-2].startswith("first text at ")
+    said = re.fullmatch(
+        r"first text (\S+) s after speech began; "
+        r"lines settled (\S+) s after their last word \(worst (\S+)\)",
+        lines[-2],
+    )
+    assert said
+    first, settled, worst = map(float, said.groups())
+    assert 0 < first < 5
+    assert 0 < settled == worst < 5
     text = (word_text(3) + word_text(4)).strip()
     assert any(re.search(rf"final +{text}  \[", line) for line in lines)
 

@@ -101,6 +101,7 @@ class Screen:
         self._speed = speed
         self._overwrites = out.isatty()
         self.first_at_s: float | None = None  # when any text came
+        self.finals: list[tuple[float, Caption]] = []  # each with when it came
         self.partial_lags_s: list[float] = []
         self.final_lags_s: list[float] = []
 
@@ -118,6 +119,7 @@ class Screen:
         """Show text that is settled."""
         lag = self._lag(caption, at_s)
         self.final_lags_s.append(lag)
+        self.finals.append((at_s, caption))
         erase = "\r\x1b[K" if self._overwrites else ""
         self._write(f"{erase}{at_s:7.2f}  final    {caption.text}  [{lag:+.2f} s]\n")
 

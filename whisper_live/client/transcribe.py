@@ -26,7 +26,12 @@ from whisper_live.config import Config
 from whisper_live.daemon import load_engine
 from whisper_live.decode import open_stream
 from whisper_live.decode.files import file_duration_s, read_file
-from whisper_live.errors import ConfigError, DecodeError, HandshakeError
+from whisper_live.errors import (
+    ConfigError,
+    DecodeError,
+    EngineUnavailable,
+    HandshakeError,
+)
 from whisper_live.events import (
     Cancel,
     ClientOptions,
@@ -207,6 +212,8 @@ async def _transcribe_all(
     try:
         for path, output, task in zip(paths, outputs, tasks, strict=True):
             result = await task
+            if worker.lost.is_set():
+                raise EngineUnavailable(f"the engine was lost at {path}")
             failures += not _write(path, output, result, arguments.format, len(paths))
     finally:
         bar.close()

@@ -217,6 +217,10 @@ class LogConfig:
     )
     log_format: str = setting("plain", "line format", choices=("plain", "json"))
     log_transcripts: bool = setting(False, "put recognised text into the log")
+    record: str = setting(
+        "", "directory for event logs of sessions, to replay them; they contain text"
+    )
+    record_audio: bool = setting(False, "with record: keep the audio as well")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -48,6 +49,7 @@ from whisper_live.ingest import Ingest
 from whisper_live.log import SessionLog
 from whisper_live.metrics import Metrics
 from whisper_live.outbox import Outbox
+from whisper_live.recorder import Recorder
 from whisper_live.session import Session, State
 from whisper_live.vad import Detector, EverythingIsSpeech
 from whisper_live.worker import Worker
@@ -98,6 +100,7 @@ class Connection:
         self._session = Session(services.config, name=name, ids=services.ids)
         self._log = SessionLog(name, services.config.log)
         self._ingest: Ingest | None = None
+        self._recorder: Recorder | None = None
         self._patience: asyncio.Timeout | None = None  # of the read under way
         self._drain_by: float | None = None  # loop time; None: not draining
         self._room = asyncio.Event()
@@ -132,6 +135,7 @@ class Connection:
                 self._identify(message)
                 self._services.admit(self.caller)
                 self.admitted_at = self._loop.time()
+                self._start_recording()
                 self._handle(Hello(options))
             except (HandshakeError, Overloaded) as refusal:
                 await self._refuse(protocol.uid_of(message), refusal)
@@ -182,6 +186,12 @@ class Connection:
             raise HandshakeError("a valid key is needed", kind="wrong_key")
         self.caller = replace(self.caller, key_name=name)
 
+    def _start_recording(self) -> None:
+        if self._config.log.record:
+            name = self._session.name
+            stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{name}"
+            self._recorder = Recorder(self._config, name=name, stem=stem)
+
     async def _refuse(self, uid: str, refusal: HandshakeError | Overloaded) -> None:
         self._metrics.session_rejected(refusal.kind)
         self._log.info("refused: %s (%s)", refusal, refusal.kind)
@@ -214,6 +224,8 @@ class Connection:
                 self._timer.cancel()
             self._handle(PeerGone())
             self._services.worker.forget(self._session.name)
+            if self._recorder is not None:
+                self._recorder.close()
             self._account(self._ingest)
 
     # ------------------------------------------------------------------------ reading
@@ -333,7 +345,8 @@ class Connection:
         The worker never delivers an outcome from inside ``submit`` or ``cancel``, so
         this is not entered twice and effects are performed in their order.
         """
-        self._perform(self._session.receive(event, now=self._loop.time()))
+        now = self._loop.time()
+        self._perform(now, event, self._session.receive(event, now=now))
 
     def _deliver(self, outcome: Outcome) -> None:
         """The worker's way in."""
@@ -345,7 +358,8 @@ class Connection:
     def _expire(self) -> None:
         self._timer = None
         try:
-            self._perform(self._session.expire(now=self._loop.time()))
+            now = self._loop.time()
+            self._perform(now, None, self._session.expire(now=now))
         except Exception as error:
             self._crash(error)
 
@@ -356,8 +370,10 @@ class Connection:
         self._failure = WhisperLiveError("internal error")
         self._close(Close(self._failure.close_code))
 
-    def _perform(self, effects: list[Effect]) -> None:
+    def _perform(self, now: float, event: Event | None, effects: list[Effect]) -> None:
         worker, session = self._services.worker, self._session
+        if self._recorder is not None:
+            self._recorder.step(now, event, effects)
         for effect in effects:
             match effect:
                 case Submit(request):

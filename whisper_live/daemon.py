@@ -17,6 +17,7 @@ from whisper_live.access import is_loopback
 from whisper_live.config import Config
 from whisper_live.engine import Engine
 from whisper_live.errors import ConfigError
+from whisper_live.recorder import check_directory
 from whisper_live.server import Server
 from whisper_live.vad import Detector, SileroModel
 
@@ -55,6 +56,8 @@ def run(config: Config) -> int:
     Raises ``ConfigError`` where the settings cannot be served.
     """
     _check_exposure(config)
+    if config.log.record:
+        check_directory(config.log.record)
     log.setup(config.log)
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)

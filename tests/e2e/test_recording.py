@@ -1,0 +1,70 @@
+"""A recorded session replays to the same effects in another process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.support import quick, running, whole_session
+from whisper_live.config import LogConfig
+from whisper_live.engine.oracle import Behaviour
+from whisper_live.engine.oracle_marks import write_speech
+
+REPLAY = (
+    "import sys; from pathlib import Path; from whisper_live.client import replay; "
+)
+REPLAY += "sys.exit(replay.run(Path(sys.argv[1])))"
+
+
+async def record(directory: Path, *, audio: bool) -> None:
+    behaviour = Behaviour(
+        mishear=0.5, jitter_s=0.01, fail_if=lambda request: request.id % 7 == 3
+    )
+    log = LogConfig(record=str(directory), record_audio=audio)
+    config = dataclasses.replace(quick(), log=log)
+    groups = [range(i, i + 6) for i in range(0, 60, 6)]
+    async with running(config, behaviour) as server:
+        await whole_session(server, write_speech(groups, pause_s=0.7)[0], chunk=3000)
+
+
+def replayed(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", REPLAY, str(path)], capture_output=True, text=True
+    )
+
+
+async def test_a_recorded_session_replays_byte_for_byte(tmp_path: Path) -> None:
+    await record(tmp_path, audio=False)
+    [log] = tmp_path.iterdir()
+    assert log.stat().st_mode & 0o777 == 0o600
+    done = replayed(log)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith(" steps, 0 differ\n")
+
+
+async def test_a_changed_log_is_seen_to_differ(tmp_path: Path) -> None:
+    await record(tmp_path, audio=True)
+    [log] = tmp_path.glob("*.jsonl")
+    lines = log.read_text("utf-8").splitlines()
+    index = next(
+        i for i, line in enumerate(lines) if '"completed":true' in line and i > 3
+    )
+    entry = json.loads(lines[index])
+    [*_, shown] = [effect["message"] for effect in entry["out"] if "message" in effect]
+    shown["segments"][-1]["text"] = " something else"
+    lines[index] = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+    log.write_text("\n".join(lines), "utf-8")
+    done = replayed(log)
+    assert done.returncode == 1
+    assert " 1 differ\n" in done.stdout and "something else" in done.stdout
+
+
+async def test_the_audio_is_kept_where_it_was_asked_for(tmp_path: Path) -> None:
+    await record(tmp_path, audio=True)
+    [audio] = tmp_path.glob("*.s16")
+    groups = [range(i, i + 6) for i in range(0, 60, 6)]
+    samples, _ = write_speech(groups, pause_s=0.7)
+    assert audio.stat().st_size == 2 * len(samples)

@@ -79,9 +79,8 @@ def daemon(*flags: str) -> Iterator[int]:
     """A daemon of its own with the oracle engine; its port."""
     command = [sys.executable, "-m", "whisper_live", "serve"]
     command += ["--engine", "oracle", "--port", "0", *flags]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    # Its log is left to pytest, which shows it when a test fails.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()

@@ -38,6 +38,10 @@ class RawDecoder:
     def break_later(self) -> None:
         self._queue.append(DecodeError("a packet is broken"))
 
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
     def pull(self) -> Samples | None:
         if not self._queue:
             return None
@@ -119,6 +123,15 @@ def test_long_message_comes_in_pieces_of_at_most_five_seconds() -> None:
     ingest.finish()
     pieces += _pull_all(ingest)
     np.testing.assert_array_equal(_samples(pieces)[:-3], samples)
+
+
+def test_no_more_is_decoded_than_is_handed_over() -> None:
+    decoder = RawDecoder()
+    ingest = Ingest(decoder, FirstSample())
+    for _ in range(20):
+        ingest.push(_ramp(SAMPLE_RATE).tobytes())
+    ingest.pull()
+    assert decoder.waiting == 15
 
 
 def test_many_small_pieces_are_scored_in_one_call() -> None:

@@ -164,7 +164,7 @@ class Resampler:
     PyAV's AudioResampler is the same filter on a graph with a thread per core.
     """
 
-    _LARGEST_PUSH = 5 * 48_000
+    _LARGEST_PUSH = 24_000  # the graph keeps room for its largest frame ever
 
     def __init__(self, rate: int) -> None:
         self.rate = rate

@@ -1,7 +1,7 @@
 """Throughput and latency of worker and engine, beside a bare CTranslate2 loop.
 
-    python -m bench.engine                           demo model, contexts of 2 and 5 s
-    python -m bench.engine --model tiny --contexts 5           true shape, random weights
+    python -m bench.engine                        demo model, contexts of 2 and 5 s
+    python -m bench.engine --model tiny --contexts 5        true shape, random weights
     python -m bench.engine --batches 1,4,16,64 --device cuda --compute-type float16
 
 Both sides transcribe the same windows with the same options, batch size, audio context
@@ -9,12 +9,12 @@ and threads, in turns, so that a busy machine slows both.  The bare side is a lo
 ``encode`` and ``generate`` on features made beforehand; ours goes through the worker's
 queue as live sessions do, each submitting its next window when it has an outcome.
 
-Columns: ``bare`` and ``ours`` are audio seconds per second; ``ratio`` is ours over bare,
-``cpu`` the same for CPU seconds (the one to trust where other processes run);
-``outside`` is our time outside CTranslate2 calls over the time inside; ``call`` mean and
-95th percentile of a call; ``full`` the mean occupancy of batches; ``@2s`` and ``@0.5s``
-how many sessions can be served that send a window so often.  ``--json`` appends one line
-for each row to a file.
+Columns: ``bare`` and ``ours`` are audio seconds per second; ``ratio`` is ours over
+bare, ``cpu`` the same for CPU seconds (the one to trust where other processes run);
+``outside`` is our time outside CTranslate2 calls over the time inside; ``call`` mean
+and 95th percentile of a call; ``full`` the mean occupancy of batches; ``@2s`` and
+``@0.5s`` how many sessions can be served that send a window so often.  ``--json``
+appends one line for each row to a file.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ class Ours:
         done = asyncio.Event()
         left = submitted = count * self._batch
         call_s: list[float] = []
-        # as many as run and as many again that gather
-        sessions = min(2 * self._batch * self._engine.info.workers, submitted)
+        # as many as run and as many again that gather, eight at least
+        sessions = max(2 * self._batch * self._engine.info.workers, 8)
 
         def submit(session: int) -> None:
             nonlocal submitted
@@ -181,7 +181,7 @@ class Ours:
             worker.submit(request, deliver)
 
         started = time.perf_counter()
-        for session in range(sessions):
+        for session in range(min(sessions, submitted)):
             submit(session)
         await done.wait()
         elapsed = time.perf_counter() - started

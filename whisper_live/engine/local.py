@@ -252,6 +252,8 @@ class LocalEngine:
             row.outcome = Hypothesis(request.id, (), language or "", known)
             return row
         features = self._cache.features(request.session, request.start, audio)
+        if request.kind is not RequestKind.PARTIAL:  # this window grows no further
+            self._cache.forget(request.session)
         return Row(request, features, self._context(features.shape[1]))
 
     def _context(self, hops: int) -> int:

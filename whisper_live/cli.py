@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import enum
 import math
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -398,7 +399,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         command = COMMANDS[arguments.command]
-        return command.run(_config(command, arguments), arguments)
+        code = command.run(_config(command, arguments), arguments)
+        sys.stdout.flush()  # here, where a closed pipe can still be answered
+        return code
     except ConfigError as error:
         return _complain(error, ExitCode.CONFIGURATION)
     except EngineUnavailable as error:
@@ -407,6 +410,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, ExitCode.FAILED)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (as head does); Python would complain when
+        # it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
 
 
 def _complain(error: WhisperLiveError, code: ExitCode) -> ExitCode:

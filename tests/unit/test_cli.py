@@ -212,6 +212,22 @@ def test_help_and_version_load_nothing_heavy() -> None:
         assert done.stdout.strip() == __version__ or "usage:" in done.stdout
 
 
+def test_a_reader_that_goes_away_is_not_a_crash() -> None:
+    """As in ``whisper-live settings | head -1``."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "whisper_live", "settings"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_table_has_a_row_for_every_setting() -> None:
     rows = cli.settings_table().splitlines()
     assert len(set(rows)) == len(rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,12 @@ def audio_format(folder: Path) -> str:
     return next(form for form in ("webm", "ogg", "mp4", "wav") if form in mime)
 
 
-def stream(folder: Path, sizes: list[int] | None = None) -> Result:
+@cache
+def stream(folder: Path, sizes: tuple[int, ...] | None = None) -> Result:
     """The recording in its own cuts, or in others."""
     data = media(folder)
     if sizes is None:
-        sizes = [chunk["size"] for chunk in meta(folder)["chunks"]]
+        sizes = tuple(chunk["size"] for chunk in meta(folder)["chunks"])
     form = audio_format(folder)
     decoder = open_stream("auto" if form == "wav" else form)
     pieces: list[Samples] = [np.empty(0, np.float32)]
@@ -138,11 +140,10 @@ def test_a_recording_that_cannot_be_used_is_refused(folder: Path) -> None:
 
 
 @recordings(refused=False)
-@pytest.mark.parametrize("size", [61, 100_000])
-def test_a_recording_in_other_cuts_is_the_same(folder: Path, size: int) -> None:
-    length = len(media(folder))
-    sizes = [size] * (length // size) + [length % size]
-    expected, result = stream(folder), stream(folder, sizes)
+def test_a_recording_in_other_cuts_is_the_same(folder: Path) -> None:
+    size = 997  # across every boundary that a browser has
+    sizes = [size] * (len(media(folder)) // size) + [len(media(folder)) % size]
+    expected, result = stream(folder), stream(folder, tuple(sizes))
     np.testing.assert_array_equal(result.samples, expected.samples)
     assert (result.error, result.notes) == (expected.error, expected.notes)
 

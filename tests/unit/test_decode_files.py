@@ -43,16 +43,16 @@ def wav(rate: int, channels: int = 1, count: int = 20_000) -> bytes:
 def test_files_decode_to_their_sound(
     container: str, codec: str, rate: int, channels: int
 ) -> None:
-    data = muxed(container, codec, seconds=7.0, rate=rate, channels=channels)
+    data = muxed(container, codec, seconds=3.0, rate=rate, channels=channels)
     pieces = list(read_file(io.BytesIO(data)))
     assert all(0 < len(piece) <= 80_000 for piece in pieces)
     samples = np.concatenate(pieces)
-    source = sound(7.0, 16_000, channels).mean(axis=0)
+    source = sound(3.0, 16_000, channels).mean(axis=0)
     assert len(samples) == pytest.approx(len(source), abs=1600)  # encoders' priming
     lags = range(-1600, 1601, 1)
-    heart = source[40_000:56_000]
+    heart = source[16_000:28_000]
     best = max(
-        float(np.dot(samples[40_000 + lag : 56_000 + lag], heart)) for lag in lags
+        float(np.dot(samples[16_000 + lag : 28_000 + lag], heart)) for lag in lags
     )
     assert best / float(np.dot(heart, heart)) == pytest.approx(1.0, abs=0.08)
 

@@ -141,14 +141,14 @@ class LocalEngine:
         """Run every shape that will be used, on every lane.  Blocking.
 
         On a CPU only the first shape matters (a new one costs 2 ms), so there the rest
-        stops after ten seconds.  Raises ``EngineUnavailable`` if no call succeeds.
+        stops after three seconds.  Raises ``EngineUnavailable`` if no call succeeds.
         """
         shapes = [
             (hops, size)
             for size in self._warm_sizes()
             for hops in sorted(self._contexts, reverse=True)
         ]
-        enough_at = time.monotonic() + (10.0 if self._info.device == "cpu" else 600.0)
+        enough_at = time.monotonic() + (3.0 if self._info.device == "cpu" else 600.0)
         with ThreadPoolExecutor(len(self._calls)) as threads:
             for done, (hops, size) in enumerate(shapes):
                 if done and time.monotonic() > enough_at:

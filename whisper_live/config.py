@@ -166,6 +166,15 @@ class StreamConfig:
     early_endpoint_ms: float = setting(
         300.0, "silence that ends an utterance whose text is stable", low=100
     )
+    final_pass: bool = setting(
+        False, "read each recording once more after its end, without being asked"
+    )
+    final_pass_max_s: float = setting(
+        4 * 3600.0, "longest recording kept for the final pass", low=1
+    )
+    final_pass_timeout_s: float = setting(
+        600.0, "time for the final pass; what is not read by then is reported", low=1
+    )
     stall_flush_s: float = setting(
         3.0, "open speech is finished when no audio came for this long", low=0.5
     )

@@ -45,6 +45,7 @@ from whisper_live.events import (
     Send,
     Submit,
 )
+from whisper_live.final_pass import FinalPass
 from whisper_live.ingest import Ingest
 from whisper_live.log import SessionLog
 from whisper_live.metrics import Metrics
@@ -101,6 +102,8 @@ class Connection:
         self._log = SessionLog(name, services.config.log)
         self._ingest: Ingest | None = None
         self._recorder: Recorder | None = None
+        self._final_pass: FinalPass | None = None
+        self._closing: asyncio.Task[None] | None = None  # what is done before the end
         self._patience: asyncio.Timeout | None = None  # of the read under way
         self._drain_by: float | None = None  # loop time; None: not draining
         self._room = asyncio.Event()
@@ -214,6 +217,10 @@ class Connection:
         )
         self._ingest = Ingest(open_stream(options.audio_format), detector)
         self._metrics.options_ignored(len(options.ignored))
+        if options.final_pass or self._config.stream.final_pass:
+            self._final_pass = FinalPass(
+                self._config, options, session=self._session.name
+            )
         reader = asyncio.create_task(self._read())
         try:
             await self._outbox.run()
@@ -226,6 +233,10 @@ class Connection:
             self._services.worker.forget(self._session.name)
             if self._recorder is not None:
                 self._recorder.close()
+            if self._closing is not None:
+                self._closing.cancel()
+            if self._final_pass is not None:
+                self._final_pass.close()
             self._account(self._ingest)
 
     # ------------------------------------------------------------------------ reading
@@ -302,6 +313,8 @@ class Connection:
             frames = await self._loop.run_in_executor(self._services.pool, job)
             if frames is None:
                 return
+            if self._final_pass is not None:
+                self._final_pass.keep(frames)
             seconds = samples_to_s(len(frames.samples))
             self._metrics.audio_decoded(ingest.codec, seconds)
             self._metrics.stage("decode", frames.decode_s)
@@ -399,6 +412,8 @@ class Connection:
             self._timer = self._loop.call_at(deadline, self._expire)
 
     def _post(self, message: Send) -> None:
+        if self._final_pass is not None:
+            self._final_pass.note(message.message)
         if not self._outbox.post(message) and self._reason != "unread":
             # It reads nothing: what piles up here helps nobody.
             self._reason = "unread"
@@ -409,6 +424,11 @@ class Connection:
         """Close as the session says, or say first what went wrong."""
         if self._failure is None:
             self._reason = close.reason or "end of audio"
+            if self._final_pass is not None and close.code == 1000:
+                self._closing = asyncio.create_task(
+                    self._read_again(self._final_pass, close)
+                )
+                return
         else:
             failure = self._failure
             self._reason = failure.kind
@@ -416,6 +436,18 @@ class Connection:
             self._outbox.post(Send(protocol.error(uid, str(failure))))
             close = Close(failure.close_code, failure.kind, _REFUSAL_HOLD_S)
         self._outbox.post(close)
+
+    async def _read_again(self, final_pass: FinalPass, close: Close) -> None:
+        """The recording once more, then the close that was due."""
+        try:
+            message = await final_pass.run(
+                self._services.worker.submit, self._services.ids
+            )
+            self._metrics.live_wer(message["final_transcript"]["live_wer"])
+            self._outbox.post(Send(message))
+            self._outbox.post(close)
+        except Exception as error:
+            self._crash(error)
 
     # ----------------------------------------------------------------------- accounts
 

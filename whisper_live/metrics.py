@@ -46,6 +46,7 @@ STAGE_BUCKETS_S = (
     *(0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 # The target is a p95 of 1 s (1.5 s under full load): dense around both.
+WER_BUCKETS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 LAG_BUCKETS_S = (
     *(0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75),
     *(2.0, 2.5, 3.0, 5.0, 10.0, 30.0),
@@ -172,6 +173,12 @@ class Metrics:
             buckets=LAG_BUCKETS_S,
             registry=at,
         )
+        self._live_wer = Histogram(
+            prefix + "live_wer_ratio",
+            "Word errors of live text per word of the final pass.",
+            buckets=WER_BUCKETS,
+            registry=at,
+        )
         self._engine_up = Gauge(
             prefix + "engine_up", "1 while the engine answers calls.", registry=at
         )
@@ -236,6 +243,10 @@ class Metrics:
     def lag(self, seconds: float) -> None:
         """A message with text was sent this far behind the newest sample."""
         self._lag.observe(seconds)
+
+    def live_wer(self, ratio: float) -> None:
+        """How the live text compares with the final pass of the same recording."""
+        self._live_wer.observe(ratio)
 
     # --------------------------------------------------------------------- health
 

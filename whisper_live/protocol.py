@@ -37,6 +37,7 @@ __all__ = [
     "disconnect",
     "encode",
     "error",
+    "final_transcript",
     "is_end_of_audio",
     "language",
     "parse_handshake",
@@ -404,13 +405,41 @@ def segments(
     assert all(segment.completed for segment in segments[:-1]), "a partial comes last"
     message: dict[str, Any] = {"uid": uid, "segments": [_segment(s) for s in segments]}
     if dropped:
-        message["dropped"] = [
-            {"start": _time(d.start), "end": _time(d.end), "reason": d.reason}
-            for d in dropped
-        ]
+        message["dropped"] = [_dropped(span) for span in dropped]
     if timings is not None:
         message["timings"] = dict(timings)
     return message
+
+
+def final_transcript(
+    uid: str,
+    segments: Sequence[Segment],
+    *,
+    duration: int,
+    live_wer: float,
+    dropped: Sequence[Dropped] = (),
+) -> dict[str, Any]:
+    """The second reading of the whole recording, for a client that asked for it.
+
+    ``live_wer`` are the word errors of the live text against this one.
+    """
+    content: dict[str, Any] = {
+        "text": "".join(segment.text for segment in segments).strip(),
+        "duration": _time(duration),
+        "live_wer": round(live_wer, 4),
+        "segments": [_segment(segment) for segment in segments],
+    }
+    if dropped:
+        content["dropped"] = [_dropped(span) for span in dropped]
+    return {"uid": uid, "final_transcript": content}
+
+
+def _dropped(span: Dropped) -> dict[str, str]:
+    return {
+        "start": _time(span.start),
+        "end": _time(span.end),
+        "reason": span.reason,
+    }
 
 
 def _segment(segment: Segment) -> dict[str, Any]:

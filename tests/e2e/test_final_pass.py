@@ -1,0 +1,105 @@
+"""A second reading of the whole recording, for those who ask for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+
+import pytest
+
+from tests.e2e.support import quick, running, whole_session
+from whisper_live import final_pass
+from whisper_live.config import Config, StreamConfig
+from whisper_live.engine.oracle import Behaviour
+from whisper_live.engine.oracle_marks import read_numbers, write_speech
+from whisper_live.events import Request, RequestKind, VadOptions
+from whisper_live.final_pass import plan_windows
+
+GROUPS = [list(range(i, i + 5)) for i in range(0, 100, 5)]
+WORDS = [number for group in GROUPS for number in group]
+SPEECH = write_speech(GROUPS, pause_s=1.0)[0]  # about a minute
+
+
+def keeping(seconds: float) -> Config:
+    return dataclasses.replace(quick(), stream=StreamConfig(final_pass_max_s=seconds))
+
+
+async def test_every_word_once_more_with_times_before_the_close() -> None:
+    async with running() as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+        page = server.metrics.render()
+    assert peer.words == WORDS and peer.socket.close_code == 1000
+    final = peer.messages[-1]["final_transcript"]
+    assert peer.messages[-1]["uid"] == "u"
+    assert read_numbers(final["text"]) == WORDS
+    assert final["live_wer"] == 0.0 and "dropped" not in final
+    words = [word for segment in final["segments"] for word in segment["words"]]
+    assert [int(word["word"].strip()[1:]) for word in words] == WORDS
+    starts = [float(word["start"]) for word in words]
+    assert starts == sorted(starts)
+    assert float(final["duration"]) == pytest.approx(len(SPEECH) / 16000, abs=1e-3)
+    assert b'requests_total{kind="background",outcome="hypothesis"} 3.0' in page
+    assert b"whisper_live_live_wer_ratio_count 1.0" in page
+
+
+async def test_nothing_new_for_a_client_that_did_not_ask() -> None:
+    async with running() as server:
+        peer = await whole_session(server, SPEECH)
+    assert not [m for m in peer.messages if "final_transcript" in m]
+
+
+async def test_live_errors_show_in_the_rate_and_failures_as_dropped() -> None:
+    def fails(request: Request) -> bool:
+        if request.kind is RequestKind.BACKGROUND:
+            return 16000 * 20 < request.start < 16000 * 35  # the second window
+        return request.start < 16000 and request.kind is RequestKind.FINAL
+
+    async with running(behaviour=Behaviour(fail_if=fails)) as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+    assert peer.words == WORDS[5:]
+    final = peer.messages[-1]["final_transcript"]
+    heard = read_numbers(final["text"])
+    [span] = final["dropped"]
+    assert heard[:5] == WORDS[:5] and len(heard) < len(WORDS)
+    missing = len(set(WORDS) - set(heard))
+    # live lost five and had what the failed window would have had
+    assert final["live_wer"] == round((5 + missing) / len(heard), 4)
+    assert float(span["end"]) - float(span["start"]) <= 28.0
+
+
+async def test_a_recording_longer_than_is_kept_says_so() -> None:
+    async with running(keeping(20.0)) as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+    final = peer.messages[-1]["final_transcript"]
+    assert final["dropped"][-1]["reason"] == "too_long"
+    assert peer.words == WORDS
+    assert read_numbers(final["text"]) == WORDS[: len(read_numbers(final["text"]))]
+
+
+async def test_a_long_recording_goes_through_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(final_pass, "_IN_MEMORY_BYTES", 4096)
+    made: list[tempfile.SpooledTemporaryFile[bytes]] = []
+    original = tempfile.SpooledTemporaryFile
+
+    def spooled(max_size: int) -> tempfile.SpooledTemporaryFile[bytes]:
+        made.append(original(max_size=max_size))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", spooled)
+    async with running() as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+    assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == WORDS
+    [recording] = made
+    assert recording._rolled and recording.closed  # type: ignore[attr-defined]
+
+
+def test_windows_hold_all_speech_and_stay_under_the_limit() -> None:
+    speech = bytes(([255] * 100 + [0] * 40) * 30)
+    windows = plan_windows(speech, VadOptions())
+    assert all(end - start <= 28 * 16000 for start, end in windows)
+    assert all(a[1] <= b[0] for a, b in zip(windows, windows[1:], strict=False))
+    for utterance in range(30):
+        first, last = utterance * 140 * 512, (utterance * 140 + 100) * 512
+        assert any(start <= first and last <= end for start, end in windows)

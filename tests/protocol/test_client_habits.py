@@ -31,6 +31,8 @@ from tests.protocol.upstream import (
 )
 from whisper_live import protocol
 
+pytestmark = pytest.mark.timeout(120)  # many processes on a small machine
+
 NEWEST = Upstream("0.10.0")
 ON_1_8 = Upstream("0.10.0", "1.8.0")
 OLDER = Upstream("0.7.1", "1.8.0")

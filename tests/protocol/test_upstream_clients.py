@@ -28,6 +28,8 @@ from tests.protocol.upstream import Run, Upstream, run_client, write_wav
 from whisper_live.audio import Samples
 from whisper_live.engine.oracle_marks import account_for, read_numbers, write_speech
 
+pytestmark = pytest.mark.timeout(120)  # many processes on a small machine
+
 NEWEST = Upstream("0.10.0")
 ON_1_8 = Upstream("0.10.0", "1.8.0")
 OLDER = Upstream("0.7.1", "1.8.0")
@@ -102,7 +104,6 @@ def _shared_daemon() -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_every_published_client_gets_every_word_once(
     port: int, tmp_path: Path
 ) -> None:

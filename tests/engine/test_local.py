@@ -279,12 +279,13 @@ async def test_a_closed_engine_says_so(nano: LocalEngine) -> None:
         await nano.transcribe([request(audio)])
 
 
-def test_warm_up_runs_every_shape(nano: LocalEngine) -> None:
+@pytest.mark.parametrize(("within_s", "run"), [(60.0, 18), (0.0, 1)])
+def test_warm_up_runs_every_shape(nano: LocalEngine, within_s: float, run: int) -> None:
     lines: list[str] = []
-    nano.warm_up(lines.append)
+    nano.warm_up(lines.append, within_s=within_s)
     shapes = 2 * len(CONTEXT_HOPS)  # one row and a full batch
-    assert lines[0] == f"warming up: 1 of {shapes} shapes"
-    assert lines[-1] == f"warming up: {shapes} of {shapes} shapes"
+    assert shapes == 18
+    assert lines == [f"warming up: {i + 1} of 18 shapes" for i in range(run)]
 
 
 def test_no_context_is_taken_for_unencoded_features() -> None:

@@ -51,26 +51,23 @@ def aligned_words(
     pairs = np.asarray(alignment.alignments)  # [steps, 2]: token, position
     begins = np.diff(pairs[:, 0], prepend=-1) > 0
     positions = pairs[begins, 1] * SAMPLES_PER_POSITION  # one for each token, and eot
-    bounds = np.cumsum([0, *(len(part) for part in word_tokens[:-1])])
     probabilities = np.asarray(alignment.text_token_probs)
     entries = [
-        {"word": word, "tokens": part, "first": first, "last": last}
-        for word, part, first, last in zip(words, word_tokens, bounds, bounds[1:])
+        {"word": word, "tokens": part}
+        for word, part in zip(words[:-1], word_tokens[:-1])  # the last is eot
     ]
-    merge_punctuations(entries, OPENING, CLOSING)
+    merge_punctuations(entries, OPENING, CLOSING)  # leaves empty entries behind
 
     span_ends = np.cumsum([len(span.tokens) for span in spans])
     found: list[list[Aligned]] = [[] for _ in spans]
-    end = 0
+    end = last = 0
     for entry in entries:
-        if not entry["word"]:
+        first, last = last, last + len(entry["tokens"])
+        if first == last:
             continue
-        first, count = entry["first"], len(entry["tokens"])
-        # a mark merged into its follower begins before it
-        first = min(first, entry["last"] - count) if count else first
         start = int(min(max(positions[first], end), samples))
-        end = int(min(max(positions[first + count], start), samples))
-        probability = float(probabilities[first : first + count].mean())
+        end = int(min(max(positions[last], start), samples))
+        probability = float(probabilities[first:last].mean())
         span = int(np.searchsorted(span_ends, first, side="right"))
         found[span].append(Aligned(entry["word"], start, end, probability))
     return [_without_silence(span_words) for span_words in found]

@@ -28,7 +28,8 @@ class Transcript:
     """What was said so far, as one client is shown it."""
 
     def __init__(self, *, send_last: int) -> None:
-        self._kept: deque[Segment] = deque(maxlen=send_last or _MOST_KEPT)
+        self._most = send_last or _MOST_KEPT
+        self._kept: deque[Segment] = deque()
         self._partial: Segment | None = None
         self._shown: Snapshot = ()
         self._end = 0
@@ -141,6 +142,9 @@ class Transcript:
             self._kept.append(segment)
             self._end = segment.end
             self._context = (self._context + segment.text)[-_CONTEXT_CHARACTERS:]
+        # However few a client wants repeated, it must see each new one once.
+        while len(self._kept) > max(self._most, len(segments)):
+            self._kept.popleft()
 
     def _snapshot(self) -> Snapshot:
         self._shown = (*self._kept, *((self._partial,) if self._partial else ()))

@@ -192,6 +192,8 @@ class _Board:
         for before, after in zip(segments, segments[1:], strict=False):
             assert _start(after) >= float(before["end"]), f"overlap: {before} {after}"
         last = segments[-1]
+        if self.partial is not None and _is_given_up(self.partial, message):
+            self.partial = None
         self._take_completed([s for s in segments if s["completed"]], last)
         self.partial = None if last["completed"] else last
         self.shown = segments
@@ -206,10 +208,21 @@ class _Board:
         if new:
             end = float(self.completed[-1]["end"]) if self.completed else 0.0
             assert _start(new[0]) >= end, f"begins before the last one ended: {new[0]}"
-            if self.partial is not None:
+            # One that came to nothing is taken back by a message without it, for which
+            # there must be something completed.
+            if self.partial is not None and self.completed:
                 starts = [segment["start"] for segment in new]
                 assert self.partial["start"] in starts, "a partial's start was not kept"
             if new[-1] is last:
                 preview = self.partial["text"] if self.partial else "nothing"
                 assert preview == last["text"], f"{preview!r} became {last['text']!r}"
         self.completed += new
+
+
+def _is_given_up(partial: Message, message: Message) -> bool:
+    """Its window failed: no completed segment will stand in its place."""
+    start = _start(partial)
+    return any(
+        float(span["start"]) <= start < float(span["end"])
+        for span in message.get("dropped", ())
+    )

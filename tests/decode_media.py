@@ -78,7 +78,7 @@ def muxed(
     with av.open(target, "w", format=container, options=dict(options)) as output:
         stream = output.add_stream(codec, rate=rate)
         assert isinstance(stream, av.AudioStream)
-        layout = "mono" if channels == 1 else "stereo"
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
         stream.codec_context.layout = layout
         samples = sound(seconds, rate, channels)
         for start in range(0, samples.shape[1], 1000):

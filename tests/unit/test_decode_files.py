@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.decode_media import muxed, reference, sound
+from tests.decode_media import (
+    block,
+    cluster,
+    muxed,
+    reference,
+    sound,
+    track_entry,
+    webm,
+    webm_header,
+)
 from whisper_live.decode.files import file_duration_s, read_file
 from whisper_live.errors import DecodeError
 
@@ -30,6 +39,8 @@ def wav(rate: int, channels: int = 1, count: int = 20_000) -> bytes:
         ("wav", "pcm_s16le", 16_000, 1),
         ("wav", "pcm_f32le", 44_100, 2),
         ("wav", "pcm_s32le", 8_000, 1),
+        ("wav", "pcm_u8", 16_000, 2),
+        ("wav", "pcm_s16le", 16_000, 6),
         ("flac", "flac", 48_000, 2),
         ("mp3", "libmp3lame", 44_100, 2),
         ("mp4", "aac", 44_100, 2),
@@ -104,6 +115,14 @@ def test_nothing_is_read_ahead() -> None:
         (wav(400_000), "sample_rate"),
         (wav(16_000, channels=32, count=100), "channels"),
         (muxed("matroska", "pcm_s16le")[:200], "unknown_format"),
+        (muxed("wav", "pcm_s64le"), "unsupported_codec"),
+        (
+            webm_header(track_entry(b"V_VP8", kind=1, private=b""))
+            + cluster(0)
+            + block(bytes(50)),
+            "no_audio_track",
+        ),
+        (webm((b"\xff",) * 400), "damaged"),
     ],
 )  # fmt: skip
 def test_attacks_and_nonsense_are_refused(

@@ -220,6 +220,16 @@ def test_hunting_ends_in_an_error() -> None:
     assert lost.value.kind == "lost_sync"
 
 
+def test_a_short_opus_head_and_odd_floats_do_no_harm() -> None:
+    private = b"OpusHead\x01\x02"
+    assert split(webm_header(track_entry(private=private)))[0] == [
+        Track("opus", 48_000, 2)
+    ]
+    entry = track_entry(b"A_PCM/INT/LIT", depth=16, rate=float("nan"))
+    with pytest.raises(DecodeError, match="0 Hz"):
+        split(webm_header(entry))
+
+
 @pytest.mark.parametrize("junk", [b"\xec\x80", cluster(0), block(b"", number=2)])
 def test_elements_without_a_packet_end_in_an_error(junk: bytes) -> None:
     header = webm_header(track_entry(), track_entry(b"V_VP8", number=2, kind=1))

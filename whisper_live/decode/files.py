@@ -72,9 +72,12 @@ def read_file(source: str | Path | BinaryIO) -> Iterator[Samples]:
                 batch, batched = [], 0
                 while output:
                     yield output.take()
-        if resampler is not None:
-            output.add(resampler.push(batch) if batch else [])
-            output.add(resampler.flush())
+        if resampler is None:
+            raise DecodeError(
+                "No audio could be decoded from the file.", kind="damaged"
+            )
+        output.add(resampler.push(batch) if batch else [])
+        output.add(resampler.flush())
         while output:
             yield output.take()
 
@@ -185,7 +188,13 @@ def _frames(
 def _mono(frame: av.AudioFrame) -> Samples:
     """The mean of all channels, by adding them up."""
     channels = frame.layout.nb_channels
-    dtype, offset, scale = _FORMATS[frame.format.name.removesuffix("p")]
+    name = frame.format.name.removesuffix("p")
+    if name not in _FORMATS:
+        raise DecodeError(
+            f"The file's samples are in {name}, which is not supported.",
+            kind="unsupported_codec",
+        )
+    dtype, offset, scale = _FORMATS[name]
     if frame.format.is_planar:
         planes = [
             np.frombuffer(memoryview(plane), dtype, frame.samples)

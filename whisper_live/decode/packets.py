@@ -33,7 +33,7 @@ MAX_HEADER_BYTES = 64 * 1024  # EBML header, Info, Tracks; moov and moof have th
 MAX_PACKET_BYTES = 256 * 1024  # one WebM block or MP4 sample
 MAX_SKIP_BYTES = 1024 * 1024  # one element or box passed over unread
 MAX_HUNT_BYTES = 256 * 1024  # looked through for the next place to start from
-MAX_JUNK = 1000  # elements, boxes or pages in a row without a packet
+MAX_JUNK = 250  # elements, boxes or pages in a row without a packet
 
 OPUS_RATE = 48_000
 # Chrome's MP4 declares 3840 samples, a hostile header 65535.  Real priming is 312,

@@ -170,6 +170,8 @@ class ContainerStream:
             if not packet.data:  # libav would take it for the end of the stream
                 raise BadPacket("empty")
             samples = self._decoder.decode(packet.data)
+            if not len(samples):  # neither Opus nor AAC holds a packet back
+                raise BadPacket("no samples")
         except BadPacket:
             self.notes["bad_packet"] += 1
             self._count_unusable()

@@ -282,7 +282,7 @@ def test_endless_restarts_end_the_stream() -> None:
     ids="dtx void empty 2.5ms pcm OggS EBML free moof".split(),
 )
 def test_no_call_takes_long(message: bytes) -> None:
-    """A hostile MiB is chewed in calls of less than half a second of CPU (0.05 here)."""
+    """A hostile MiB is chewed in calls of under half a second of CPU (0.05 here)."""
     decoder = open_stream(None)
     decoder.push(message[: 1 << 20])
     decoder.finish()

@@ -64,14 +64,9 @@ def test_wrong_words_are_shown_and_fail(
 ) -> None:
     (data / "demo.txt").write_text(f"{word_text(3)} {word_text(5)}\n")
     assert run() == 1
-    assert (
-        capsys.readouterr().out.endswith(
-            f"the words are not right (- said, + heard):\n"
-            f"  {word_text(3).strip()}\n"
-            f"- {word_text(5).strip()}\n"
-            f"+ {word_text(4).strip()}\n"
-        )
-        or capsys.readouterr().out
+    three, four, five = (word_text(number).strip() for number in (3, 4, 5))
+    assert capsys.readouterr().out.endswith(
+        f"not right ([-said-] {{+heard+}}): {three} [-{five}-] {{+{four}+}}\n"
     )
 
 

@@ -41,7 +41,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     wrong = difference(expected, heard)
     if wrong or captions.dropped:
         print(screen.summary())
-        print("the words are not right (- said, + heard):", *wrong, sep="\n")
+        print(f"the words are not right ([-said-] {{+heard+}}): {wrong}")
         return 1
     print(_latency(screen, json.loads(times.read_text(encoding="utf-8"))))
     print(f"all {len(_words(expected))} words are right")
@@ -91,9 +91,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
 
 
-def difference(expected: str, heard: str) -> list[str]:
-    """Lines of a word-by-word diff; none if the words are the same."""
+def difference(expected: str, heard: str) -> str:
+    """The text with what is wrong in it marked; empty if the words are the same."""
     said, got = _words(expected), _words(heard)
     if said == got:
-        return []
-    return [line for line in difflib.ndiff(said, got) if not line.startswith("?")]
+        return ""
+    marks = {"  ": "{}", "- ": "[-{}-]", "+ ": "{{+{}+}}"}
+    lines = (line for line in difflib.ndiff(said, got) if line[:2] in marks)
+    return " ".join(marks[line[:2]].format(line[2:]) for line in lines)

@@ -42,7 +42,7 @@ from bench import random_model
 from whisper_live import models
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config import BatchConfig, EngineConfig
-from whisper_live.engine.call import Row
+from whisper_live.engine.call import CPU_ENCODE_AREA, Row
 from whisper_live.engine.local import ROOM_HOPS, LocalEngine, load
 from whisper_live.events import (
     DecodeOptions,
@@ -102,14 +102,16 @@ class Bare:
         rows = [engine._row(_request(0, f"bare {i}", a)) for i, a in enumerate(audio)]
         self._most = min(rows[0].most_tokens, 224)
         self._padded = _padded(rows)
-        self._portion = 1 if engine.info.device == "cpu" and rows[0].hops > 1500 else 0
+        self._portion = len(rows)
+        if engine.info.device == "cpu":  # as the engine does it, to bound memory
+            self._portion = max(CPU_ENCODE_AREA // rows[0].hops ** 2, 1)
         for row in rows:
             engine.forget(row.request.session)
 
     def call(self) -> None:
         """One batch."""
         size = len(self._padded)
-        step = self._portion or size
+        step = self._portion
         parts = [
             self._model.encode(
                 ctranslate2.StorageView.from_array(self._padded[i : i + step])
@@ -117,7 +119,7 @@ class Bare:
             for i in range(0, size, step)
         ]
         memory = parts[0]
-        if len(parts) > 1:  # as the engine does it, to bound memory
+        if len(parts) > 1:
             whole = np.concatenate([np.asarray(part) for part in parts])
             memory = ctranslate2.StorageView.from_array(whole)
         self._model.generate(

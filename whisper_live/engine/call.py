@@ -50,8 +50,9 @@ POSITIONS = 448  # of the decoder: prompt and answer together
 # first words of a window that was cut in mid-word.
 TOKENS_PER_S, TOKENS_AT_LEAST = 10, 16
 # Attention scores take heads x positions**2 x 4 bytes a row (150 MB at 30 s in
-# small), and the encoder gains nothing from batching on a CPU: rows go in portions.
-CPU_ENCODE_HOPS = 3000
+# small), and the encoder gains nothing from batching on a CPU: long rows go in
+# portions that take no more than one of 30 s.
+CPU_ENCODE_AREA = 3000**2
 
 
 @dataclass(slots=True, eq=False)
@@ -221,7 +222,7 @@ class Call:
     def _encode(self, rows: Sequence[Row]) -> None:
         hops, most = rows[0].hops, len(rows)
         if self._model.device == "cpu":
-            most = max(CPU_ENCODE_HOPS // hops, 1)
+            most = max(CPU_ENCODE_AREA // hops**2, 1)
         for part in _portions(rows, most):
             # zeros after the audio, as faster-whisper pads: models know it as its end
             padded = np.zeros((len(part), self._model.n_mels, hops), dtype=np.float32)
@@ -321,11 +322,8 @@ def _the(prompt: Prompt | None) -> Prompt:
 
 
 def _kind(row: Row) -> _Kind:
-    options, prompt, temperature = (
-        row.request.options,
-        _the(row.prompt),
-        row.temperature,
-    )
+    options, prompt = row.request.options, _the(row.prompt)
+    temperature = row.temperature
     beams = options.beam_size if temperature == 0 else 1
     greedy = beams == 1 and temperature == 0
     return _Kind(

@@ -1,0 +1,224 @@
+"""Many clients at once, in a few processes of their own.
+
+Every client has its own recording and its own moment to start, drawn from the seed.
+The processes do nothing but send, receive and write logs; nothing is measured while
+they run except what they themselves cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Literal
+
+from whisper_live.client.chunks import Chunk
+from whisper_live.client.load.material import (
+    TAIL_S,
+    Recording,
+    Speech,
+    demo_sentences,
+    read_sentences,
+    recite,
+    write_marks,
+)
+from whisper_live.client.load.measure import Span, measure
+from whisper_live.client.load.sessionlog import SessionLog, read_logs
+from whisper_live.client.load.speaker import Dialogue, chunks_of, speak
+from whisper_live.client.load.summary import Summary, summarise
+
+__all__ = ["Crowd", "Run", "run_crowd", "summarise_folder", "together"]
+
+_COME_UP_S = 0.5  # from when all processes are ready to the first client
+_PREPARE_S = 300.0  # most that making the recordings may take
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who speaks, what, and when."""
+
+    clients: int
+    dialogue: Dialogue
+    speech: Speech
+    material: Literal["marks", "sentences"] = "sentences"
+    corpus: tuple[str, str] | None = None  # audio and word times; None: the demo's
+    ramp_s: float = 4.0  # clients start at random moments within this
+    processes: int = 0  # 0: one for each 16 clients, at most 4
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one crowd met with."""
+
+    crowd: Crowd
+    summary: Summary
+    client_cpu_s: float  # of all its processes
+    wall_s: float
+    folder: str  # of the logs
+
+    @property
+    def late_share(self) -> float:
+        """Late sends over all; above 0.001 the bench measured itself."""
+        return self.summary.late_sends / max(self.summary.sends, 1)
+
+
+def run_crowd(
+    crowd: Crowd,
+    folder: Path,
+    *,
+    progress: Callable[[float, float], None] = lambda *_: None,
+) -> Run:
+    """Let a crowd speak and summarise its logs in ``folder``.  Blocking.
+
+    ``progress`` is told the seconds gone and in all, about once a second.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "crowd.json").write_text(json.dumps(_public(crowd), indent=1))
+    began = time.monotonic()
+    shares = _shares(crowd)
+    total_s = 3 * _COME_UP_S + crowd.ramp_s + crowd.speech.duration_s + TAIL_S
+    spawn = multiprocessing.get_context("spawn")  # no thread of ours is in the way
+    with ProcessPoolExecutor(
+        len(shares),
+        mp_context=spawn,
+        initializer=_share_barrier,
+        initargs=(spawn.Barrier(len(shares)),),
+    ) as pool:
+        parts = [pool.submit(_play, crowd, numbers, folder) for numbers in shares]
+        _watch(parts, lambda: progress(time.monotonic() - began, total_s))
+        cpu_s = sum(part.result() for part in parts)
+    wall_s = time.monotonic() - began
+    return Run(crowd, summarise_folder(folder), cpu_s, wall_s, str(folder))
+
+
+def summarise_folder(folder: Path) -> Summary:
+    """The figures of logs that lie there, of a finished or a broken run."""
+    logs = read_logs(folder)
+    span = together(logs)
+    return summarise([measure(log, span) for log in logs])
+
+
+def together(logs: Sequence[SessionLog]) -> Span:
+    """When all who were admitted were speaking; all of it if they never did at once."""
+    starts = [log.started_at for log in logs if log.started_at is not None]
+    ends = [
+        log.started_at + max((word.end_s for word in log.words), default=0.0)
+        for log in logs
+        if log.started_at is not None
+    ]
+    if not starts or max(starts) >= min(ends):
+        return Span(float("-inf"), float("inf"))
+    return Span(max(starts), min(ends))
+
+
+# ------------------------------------------------------------------- in the processes
+
+
+_barrier: Barrier | None = None  # of this process's run
+
+
+def _share_barrier(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _play(crowd: Crowd, numbers: Sequence[int], folder: Path) -> float:
+    """One process's clients; the CPU seconds they took while they spoke."""
+    _come_first()
+    recordings = {number: _recording(crowd, number) for number in numbers}
+    scripts = {
+        number: (recording, chunks_of(recording.samples, crowd.dialogue))
+        for number, recording in recordings.items()
+    }
+    assert _barrier is not None, "the pool's initializer has run"
+    _barrier.wait(_PREPARE_S)
+    before = _cpu_s()
+    try:
+        asyncio.run(_play_all(crowd, scripts, folder))
+    except KeyboardInterrupt:
+        pass  # the logs have what there was
+    return _cpu_s() - before
+
+
+async def _play_all(
+    crowd: Crowd, scripts: dict[int, tuple[Recording, list[Chunk]]], folder: Path
+) -> None:
+    zero = time.monotonic() + _COME_UP_S
+
+    async def one(number: int, recording: Recording, chunks: list[Chunk]) -> None:
+        await asyncio.sleep(zero + _start_s(crowd, number) - time.monotonic())
+        path = folder / f"session-{number:04}.jsonl"
+        await speak(crowd.dialogue, number, recording, chunks, path)
+
+    async with asyncio.TaskGroup() as group:
+        for number, (recording, chunks) in scripts.items():
+            group.create_task(one(number, recording, chunks))
+
+
+def _start_s(crowd: Crowd, number: int) -> float:
+    """The first comes first, so that it is the cold one; the others at random."""
+    if number == 0:
+        return 0.0
+    return random.Random(f"{crowd.speech.seed} start {number}").uniform(
+        0.2, max(crowd.ramp_s, 0.2)
+    )
+
+
+def _recording(crowd: Crowd, number: int) -> Recording:
+    if crowd.material == "marks":
+        robust = crowd.dialogue.audio_format == "webm"
+        return write_marks(number, crowd.speech, "robust" if robust else "plain")
+    if crowd.corpus is None:
+        sentences = demo_sentences()
+    else:
+        sentences = read_sentences(*map(Path, crowd.corpus))
+    return recite(sentences, number, crowd.speech)
+
+
+def _come_first() -> None:
+    """Go before the server where that is allowed: a late send is our fault."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    except (OSError, AttributeError):
+        pass  # not root: late sends will show whether it mattered
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+# -------------------------------------------------------------------------- in parent
+
+
+def _shares(crowd: Crowd) -> list[list[int]]:
+    """Client numbers for each process, dealt out in turns."""
+    count = crowd.processes or min(max(crowd.clients // 16, 1), 4)
+    shares = [list(range(i, crowd.clients, count)) for i in range(count)]
+    return [share for share in shares if share]
+
+
+def _watch(parts: Sequence[Future[float]], tell: Callable[[], None]) -> None:
+    for part in parts:
+        while not part.done():
+            tell()
+            try:
+                part.exception(timeout=1.0)
+            except TimeoutError:
+                continue
+
+
+def _public(crowd: Crowd) -> dict[str, object]:
+    """A crowd without its key."""
+    plain = asdict(crowd)
+    plain["dialogue"]["key"] = None
+    return plain

@@ -17,6 +17,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import configargparse
@@ -304,6 +305,15 @@ def _demo(config: Config, arguments: argparse.Namespace) -> int:
     return demo.run(config, arguments)
 
 
+def _replay(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import replay
+
+    path = Path(arguments.log)
+    if not path.is_file():
+        raise ConfigError(f"no such file: {path}")
+    return replay.run(path, verbose=arguments.verbose)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
@@ -350,6 +360,16 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     _speech_arguments(parser)
 
 
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", metavar="LOG", help="an event log of serve --record")
+    parser.add_argument(
+        "--verbose",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="print every event and effect",
+    )
+
+
 def _speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", metavar="CODE", help="detected unless given")
     parser.add_argument(
@@ -388,6 +408,12 @@ COMMANDS = {
             _demo,
             groups=("engine", "batch"),
             fixed={"model": "demo", "engine": "local", "port": 0},
+        ),
+        Command(
+            "replay",
+            "drive the core through a recorded session and compare what it does",
+            _replay,
+            add_arguments=_replay_arguments,
         ),
         Command("settings", "print the table of all settings", _print_settings),
     )

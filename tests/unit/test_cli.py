@@ -212,6 +212,16 @@ def test_help_and_version_load_nothing_heavy() -> None:
         assert done.stdout.strip() == __version__ or "usage:" in done.stdout
 
 
+def test_replay_judges_a_log(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "session.jsonl"
+    log.write_text("no log at all\n")
+    assert cli.main(["replay", str(log)]) == 1
+    assert "cannot be replayed" in capsys.readouterr().err
+    assert cli.main(["replay", "absent.jsonl"]) == 2
+
+
 def test_a_reader_that_goes_away_is_not_a_crash() -> None:
     """As in ``whisper-live settings | head -1``."""
     read, write = os.pipe()

@@ -20,9 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 from whisper_live.config import AccessConfig, ListenConfig
 from whisper_live.errors import ConfigError
 
-__all__ = ["Access", "Caller", "Denied", "is_loopback"]
+__all__ = ["JUDGED_HEADERS", "Access", "Caller", "Denied", "is_loopback"]
 
 logger = logging.getLogger("whisper_live.server")
+
+JUDGED_HEADERS = ("Origin", "Host", "Authorization", "X-Forwarded-For")
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
@@ -96,8 +98,12 @@ class Access:
     def key_name(self, shown: str) -> str | None:
         """The name of a key, or None if it is not one of ours."""
         found = None
+        try:
+            given = shown.encode("utf-8", "surrogateescape")  # as headers are decoded
+        except UnicodeEncodeError:
+            return None
         for name, key in self._keys.items():  # all of them: no early way out
-            if hmac.compare_digest(key, shown.encode()):
+            if hmac.compare_digest(key, given):
                 found = name
         return found
 

@@ -9,6 +9,7 @@ get bytes and give frames back, one job at a time, so order is kept.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -49,21 +50,25 @@ from whisper_live.final_pass import FinalPass
 from whisper_live.ingest import Ingest
 from whisper_live.log import SessionLog
 from whisper_live.metrics import Metrics
-from whisper_live.outbox import Outbox
+from whisper_live.outbox import Outbox, close_socket
+from whisper_live.pulse import Pulse
 from whisper_live.recorder import Recorder
 from whisper_live.session import Session, State
 from whisper_live.vad import Detector, EverythingIsSpeech
 from whisper_live.worker import Worker
 
-__all__ = ["Connection", "Services"]
+__all__ = ["RECEIVE_QUEUE", "Connection", "Services"]
 
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
-# At shutdown, what the client sent before is still read: until it pauses, and not
-# longer than a live stream needs to show that it will not.
-_DRAIN_READ_S = 0.25
-_DRAIN_PAUSE_S = 0.1
+# At shutdown, what the client sent before it heard of it is still read: up to the pong
+# to a ping, which comes behind all of it.  Not every client reads, so not for ever.
+_DRAIN_READ_S = 1.0
+RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
+
+# What websockets closes by itself, and the kind under which it is counted.
+_BROKEN_RULES = {1002: "bad_frame", 1007: "bad_utf8", 1009: "message_too_big"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,10 @@ class Connection:
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
+        self._pulse = Pulse(socket)
         self._patience: asyncio.Timeout | None = None  # of the read under way
         self._drain_by: float | None = None  # loop time; None: not draining
+        self._draining = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._outbox = Outbox(
@@ -116,6 +123,7 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
+        self._logged_to_s = -1.0  # where the text in the log ends
         self.admitted_at = 0.0  # loop time
 
     @property
@@ -162,12 +170,28 @@ class Connection:
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
         if not self.is_admitted:
-            await self._socket.close(1012, "service restart")
+            await self.leave()
             return
-        self._drain_by = self._loop.time() + _DRAIN_READ_S
-        if self._patience is not None:
-            self._patience.reschedule(self._read_until())
+        self._end_reading(self._loop.time() + _DRAIN_READ_S)
+        try:
+            async with asyncio.timeout(_DRAIN_READ_S):
+                await (await self._socket.ping())
+        except (TimeoutError, ConnectionClosed):
+            pass
+        self._end_reading(self._loop.time())
         await self._socket.wait_closed()
+
+    async def leave(self) -> None:
+        """Close with 1012 now, whatever has not been said yet."""
+        await close_socket(self._socket, 1012, "service restart")
+
+    def _end_reading(self, when: float) -> None:
+        """Read no longer than this, at full speed and whether there is room or not."""
+        self._drain_by = when
+        self._draining.set()
+        self._room.set()
+        if self._patience is not None:
+            self._patience.reschedule(when)
 
     async def _first_message(self) -> str | bytes:
         limit = self._config.limits.handshake_timeout_s
@@ -193,11 +217,15 @@ class Connection:
         if self._config.log.record:
             name = self._session.name
             stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{name}"
-            self._recorder = Recorder(self._config, name=name, stem=stem)
+            try:
+                self._recorder = Recorder(self._config, name=name, stem=stem)
+            except OSError as error:
+                self._metrics.error("recording")
+                self._log.error("it is not recorded: %s", error)
 
     async def _refuse(self, uid: str, refusal: HandshakeError | Overloaded) -> None:
         self._metrics.session_rejected(refusal.kind)
-        self._log.info("refused: %s (%s)", refusal, refusal.kind)
+        self._log.info("refused: %s", refusal.kind)  # the detail may quote the client
         if isinstance(refusal, Overloaded):
             message = protocol.wait(uid, refusal.wait_minutes)
         else:
@@ -205,7 +233,7 @@ class Connection:
         try:
             await self._socket.send(protocol.encode(message))
             await self._outbox.hold(_REFUSAL_HOLD_S)
-            await self._socket.close(refusal.close_code, refusal.kind)
+            await close_socket(self._socket, refusal.close_code, refusal.kind)
         except ConnectionClosed:
             pass
 
@@ -221,18 +249,21 @@ class Connection:
             self._final_pass = FinalPass(
                 self._config, options, session=self._session.name
             )
-        reader = asyncio.create_task(self._read())
+        tasks = [
+            asyncio.create_task(self._read()),
+            asyncio.create_task(self._pulse.run()),
+        ]
         try:
             await self._outbox.run()
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._handle(PeerGone())
             if self._timer is not None:
                 self._timer.cancel()
-            self._handle(PeerGone())
             self._services.worker.forget(self._session.name)
-            if self._recorder is not None:
-                self._recorder.close()
+            self._record(lambda recorder: recorder.close())
             if self._closing is not None:
                 self._closing.cancel()
             if self._final_pass is not None:
@@ -247,36 +278,34 @@ class Connection:
             await self._read_audio()
         except ClientError as error:
             self._fail(error)
-        except ConnectionClosed:
-            self._handle(PeerGone())
-            self._outbox.abandon()
+        except ConnectionClosed as closed:
+            self._lose(closed)
             return
         except Exception as error:
             self._crash(error)
         # What still comes is not used, but must be read for the close to get through.
         try:
-            while True:
-                if protocol.is_end_of_audio(await self._socket.recv()):
-                    self._outbox.peer_ended.set()
-        except ConnectionClosed:
-            self._handle(PeerGone())
-            self._outbox.abandon()
+            with self._pulse.listening():
+                while True:
+                    if protocol.is_end_of_audio(await self._socket.recv()):
+                        self._outbox.peer_ended.set()
+        except ConnectionClosed as closed:
+            self._lose(closed)
+
+    def _lose(self, closed: ConnectionClosed) -> None:
+        """Nobody is there any more; say why if it was we who closed."""
+        ours = 0 if closed.sent is None or closed.rcvd_then_sent else closed.sent.code
+        if kind := _BROKEN_RULES.get(ours):
+            self._reason = kind
+            self._metrics.error(kind)
+        self._handle(PeerGone())
+        self._outbox.abandon()
 
     async def _read_audio(self) -> None:
-        assert self._ingest is not None
-        while True:
-            try:
-                async with asyncio.timeout_at(self._read_until()) as self._patience:
-                    message = await self._socket.recv()
-            except TimeoutError:
-                if self._drain_by is not None:
-                    await self._finish_ingest()
-                    self._handle(Drain())
-                    return
-                idle = self._config.limits.idle_timeout_s
-                raise LimitExceeded(
-                    f"no data for {idle:g} s", kind="idle_timeout"
-                ) from None
+        more = RECEIVE_QUEUE[0]  # that may be taken in once reading is to end
+        while more and (message := await self._next()) is not None:
+            if self._drain_by is not None and self._loop.time() >= self._drain_by:
+                more -= 1
             if self._session.state is not State.LIVE:
                 if protocol.is_end_of_audio(message):
                     self._outbox.peer_ended.set()
@@ -291,13 +320,30 @@ class Connection:
                     "audio must come in binary messages", kind="text_message"
                 )
             await self._take_in(message)
-
-    def _read_until(self) -> float:
-        """When to stop waiting for the next message (loop time)."""
-        now = self._loop.time()
         if self._drain_by is None:
-            return now + self._config.limits.idle_timeout_s
-        return min(now + _DRAIN_PAUSE_S, self._drain_by)
+            idle = self._config.limits.idle_timeout_s
+            raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
+        await self._finish_ingest()
+        self._handle(Drain())
+
+    async def _next(self) -> str | bytes | None:
+        """The next message; None once the time for it is over."""
+        until = self._drain_by
+        if until is None:
+            until = self._loop.time() + self._config.limits.idle_timeout_s
+        try:
+            async with asyncio.timeout_at(until) as self._patience:
+                with self._pulse.listening():
+                    return await self._socket.recv()
+        except TimeoutError:
+            pass
+        finally:
+            self._patience = None
+        try:
+            async with asyncio.timeout(0):  # it may have come in that very moment
+                return await self._socket.recv()
+        except TimeoutError:
+            return None
 
     async def _take_in(self, data: bytes) -> None:
         """Decode and score one message in the pool and give it to the session."""
@@ -342,7 +388,9 @@ class Connection:
         ahead = samples_to_s(self._session.received) - limits.audio_burst_s
         elapsed = self._loop.time() - self.admitted_at
         if (late := ahead / limits.audio_rate - elapsed) > 0:
-            await asyncio.sleep(late)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(late):
+                    await self._draining.wait()
 
     def _fail(self, error: ClientError) -> None:
         """Finish what was said before, then tell the client what is wrong."""
@@ -385,8 +433,7 @@ class Connection:
 
     def _perform(self, now: float, event: Event | None, effects: list[Effect]) -> None:
         worker, session = self._services.worker, self._session
-        if self._recorder is not None:
-            self._recorder.step(now, event, effects)
+        self._record(lambda recorder: recorder.step(now, event, effects))
         for effect in effects:
             match effect:
                 case Submit(request):
@@ -398,7 +445,8 @@ class Connection:
                 case Close():
                     self._close(effect)
         worker.speaking(session.name, session.is_speaking)
-        if session.has_room or session.state is not State.LIVE:
+        is_live = session.state is State.LIVE and not self._draining.is_set()
+        if session.has_room or not is_live:
             self._room.set()
         else:
             self._room.clear()
@@ -414,11 +462,15 @@ class Connection:
     def _post(self, message: Send) -> None:
         if self._final_pass is not None:
             self._final_pass.note(message.message)
+        if self._config.log.log_transcripts:
+            self._log_text(message)
         if not self._outbox.post(message) and self._reason != "unread":
             # It reads nothing: what piles up here helps nobody.
             self._reason = "unread"
             self._metrics.error("unread")
-            self._closing = asyncio.create_task(self._socket.close(1013, "unread"))
+            self._closing = asyncio.create_task(
+                close_socket(self._socket, 1013, "unread")
+            )
 
     def _close(self, close: Close) -> None:
         """Close as the session says, or say first what went wrong."""
@@ -450,6 +502,25 @@ class Connection:
             self._crash(error)
 
     # ----------------------------------------------------------------------- accounts
+
+    def _log_text(self, message: Send) -> None:
+        """What was committed since the last message, each segment once."""
+        for segment in message.message.get("segments", ()):
+            end = float(segment["end"])
+            if segment["completed"] and end > self._logged_to_s:
+                self._logged_to_s = end
+                self._log.transcript(segment["text"])
+
+    def _record(self, write: Callable[[Recorder], None]) -> None:
+        """Write to the event log; a full disk costs the log and not the session."""
+        if self._recorder is None:
+            return
+        try:
+            write(self._recorder)
+        except OSError as error:
+            self._recorder = None
+            self._metrics.error("recording")
+            self._log.error("its recording ends here: %s", error)
 
     def _account(self, ingest: Ingest) -> None:
         stats = self._session.stats

@@ -2,7 +2,8 @@
 
 READY is said only after the engine has been loaded and run.  The watchdog is fed
 only while the event loop and the engine make progress.  SIGTERM and SIGINT drain, a
-second one cuts short; SIGHUP takes changed keys and certificates over.
+second one cuts short; SIGHUP takes over changed keys, a changed certificate and the
+settings of the log.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable
 
 from whisper_live import log, systemd
@@ -26,8 +28,6 @@ __all__ = ["ENGINE_LOST", "load_engine", "run"]
 logger = logging.getLogger("whisper_live.server")
 
 ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
-
-_STUCK_S = 30.0  # an engine call without an end for so long stops the watchdog
 
 
 def load_engine(
@@ -50,22 +50,30 @@ def load_engine(
     return engine, SileroModel().detector
 
 
-def run(config: Config) -> int:
+def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     """Serve until told to stop; the exit code of the command.
 
-    Raises ``ConfigError`` where the settings cannot be served.
+    ``reread`` gives the settings as they are now, for SIGHUP.  Raises ``ConfigError``
+    where the settings cannot be served.
     """
-    _check_exposure(config)
+    listener = systemd.inherited_socket()
+    _check_exposure(config, listener)
     if config.log.record:
         check_directory(config.log.record)
     log.setup(config.log)
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)
-    return asyncio.run(_serve(config, engine, detector))
+    return asyncio.run(
+        _serve(config, engine, detector, listener, reread or (lambda: config))
+    )
 
 
-def _check_exposure(config: Config) -> None:
+def _check_exposure(config: Config, listener: socket.socket | None) -> None:
     access, host = config.access, config.listen.host
+    if listener is not None:  # then systemd has decided
+        if listener.family == socket.AF_UNIX:
+            return
+        host = listener.getsockname()[0]
     if is_loopback(host) or access.insecure:
         return
     if not (access.keys_file and access.tls_cert):
@@ -76,29 +84,32 @@ def _check_exposure(config: Config) -> None:
 
 
 async def _serve(
-    config: Config, engine: Engine, detector: Callable[[], Detector]
+    config: Config,
+    engine: Engine,
+    detector: Callable[[], Detector],
+    listener: socket.socket | None,
+    reread: Callable[[], Config],
 ) -> int:
-    server = Server(
-        config, engine=engine, detector=detector, listener=systemd.inherited_socket()
-    )
+    server = Server(config, engine=engine, detector=detector, listener=listener)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, stop, server)
-    loop.add_signal_handler(signal.SIGHUP, _reload, config, server)
+    loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
+    watchdog = asyncio.create_task(_feed_watchdog(config, server))
     async with server:
         _announce(config, engine, server)
-        watchdog = asyncio.create_task(_feed_watchdog(server))
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())
         await asyncio.wait({lost, told}, return_when=asyncio.FIRST_COMPLETED)
         systemd.notify("STOPPING=1\nSTATUS=draining")
         logger.info("stopping")
-        for task in (watchdog, lost, told):
+        for task in (lost, told):
             task.cancel()
-        if server.worker.lost.is_set():
-            logger.error("the engine is lost; a restart may bring it back")
-            return ENGINE_LOST
+    watchdog.cancel()
+    if server.worker.lost.is_set():
+        logger.error("the engine is lost; a restart may bring it back")
+        return ENGINE_LOST
     return 0
 
 
@@ -115,32 +126,37 @@ def _announce(config: Config, engine: Engine, server: Server) -> None:
     if info.is_demo:
         logger.warning("the demo model knows a few hundred words; not for real use")
     scheme = "wss" if config.access.tls_cert else "ws"
-    print(f"listening on {scheme}://{config.listen.host}:{server.port}", flush=True)
+    print(f"listening on {scheme}://{server.address}", flush=True)
     systemd.notify("READY=1\nSTATUS=listening")
 
 
 def _stop(stop: asyncio.Event, server: Server) -> None:
     if stop.is_set():
+        logger.warning("told twice: not waiting for sessions")
         server.cut_short()
     stop.set()
 
 
-def _reload(config: Config, server: Server) -> None:
+def _reload(server: Server, reread: Callable[[], Config]) -> None:
     try:
         server.reload()
-        log.setup(config.log)
-        logger.info("keys and certificate read again")
+        log.setup(reread().log)
+        logger.info("keys, certificate and log settings read again")
     except ConfigError as error:
-        logger.error("nothing was changed: %s", error)
+        logger.error("not everything was read again: %s", error)
 
 
-async def _feed_watchdog(server: Server) -> None:
+async def _feed_watchdog(config: Config, server: Server) -> None:
     """Tell systemd that we live, as long as the engine does as well."""
     period = systemd.watchdog_s()
     if period is None:
         return
     loop = asyncio.get_running_loop()
+    longest = config.batch.request_timeout_s
     while True:
-        if loop.time() - server.worker.progress_at < _STUCK_S:
+        if loop.time() - server.worker.progress_at <= longest:
             systemd.notify("WATCHDOG=1")
+        else:
+            logger.error("an engine call hangs; systemd may restart us")
+            systemd.notify("STATUS=an engine call hangs")
         await asyncio.sleep(period / 3)

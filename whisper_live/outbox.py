@@ -16,7 +16,21 @@ from websockets.exceptions import ConnectionClosed
 from whisper_live import protocol
 from whisper_live.events import Close, Send
 
-__all__ = ["Outbox"]
+__all__ = ["CLOSE_TIMEOUT_S", "Outbox", "close_socket"]
+
+CLOSE_TIMEOUT_S = 2.0  # for the peer's half of the closing handshake
+
+
+async def close_socket(socket: ServerConnection, code: int, reason: str = "") -> None:
+    """Close, and abort where the peer does not take the close in time.
+
+    websockets' own close waits without a limit while the peer reads nothing.
+    """
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
+            await socket.close(code, reason)
+    except TimeoutError:
+        socket.transport.abort()
 
 
 class Outbox:
@@ -64,7 +78,7 @@ class Outbox:
                 item = self._items.popleft()
                 if isinstance(item, Close):
                     await self.hold(item.hold_s)
-                    await self._socket.close(item.code, item.reason)
+                    await close_socket(self._socket, item.code, item.reason)
                     return
                 began = loop.time()
                 await self._socket.send(protocol.encode(item.message))

@@ -8,6 +8,7 @@ systemd are ``daemon``'s affair.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
@@ -26,12 +27,13 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from whisper_live import __version__
-from whisper_live.access import Access, Caller, Denied
+from whisper_live.access import JUDGED_HEADERS, Access, Caller, Denied
 from whisper_live.config import Config
-from whisper_live.connection import Connection, Services
+from whisper_live.connection import RECEIVE_QUEUE, Connection, Services
 from whisper_live.engine import Engine
 from whisper_live.errors import ConfigError, Overloaded
 from whisper_live.metrics import CONTENT_TYPE, Metrics
+from whisper_live.outbox import CLOSE_TIMEOUT_S
 from whisper_live.vad import Detector
 from whisper_live.worker import Worker
 
@@ -39,12 +41,9 @@ __all__ = ["Server"]
 
 logger = logging.getLogger("whisper_live.server")
 
-_PING_INTERVAL_S = 10.0
-_PING_TIMEOUT_S = 20.0  # a busy browser tab answers late; a dead one never
-_CLOSE_TIMEOUT_S = 2.0
 _CALLER = "whisper_live_caller"  # attribute of a socket whose upgrade was let through
-_RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
-_MEAN_SESSION_MINUTES = 2.0  # told to who waits while nobody has left yet
+_GUESS_S = 120.0  # told to who waits while nothing is known
+_NEWEST_SHARE = 0.2  # of the newest session in the mean length
 
 
 class Server:
@@ -69,6 +68,7 @@ class Server:
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
         self._connections: set[Connection] = set()
         self._names = itertools.count(1)
+        self._session_s: float | None = None  # smoothed length of those that ended
         self._draining = False
         self._hurry = asyncio.Event()
         self._services = Services(
@@ -98,6 +98,15 @@ class Server:
         return port
 
     @property
+    def address(self) -> str:
+        """What is listened on, as ``host:port`` or the path of a Unix socket."""
+        name = next(iter(self._listener.sockets)).getsockname()
+        if isinstance(name, str):
+            return name
+        host, port = name[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
     def metrics(self) -> Metrics:
         """The numbers of this server."""
         return self._metrics
@@ -108,7 +117,14 @@ class Server:
         return self._worker
 
     async def __aenter__(self) -> Self:
+        try:
+            self._listener = await self._listen()
+        except OSError as error:
+            raise ConfigError(f"cannot listen: {error.strerror or error}") from error
         self._running = asyncio.create_task(self._worker.run())
+        return self
+
+    async def _listen(self) -> WebSocketServer:
         limits = self._config.limits
         listen = self._config.listen
         place = (
@@ -116,7 +132,7 @@ class Server:
             if self._inherited
             else {"host": listen.host, "port": listen.port}
         )
-        self._listener: WebSocketServer = await serve(
+        return await serve(
             self._serve,
             **place,
             ssl=self._tls,
@@ -125,13 +141,11 @@ class Server:
             compression=None,  # 10 times the CPU of a message, and an amplifier
             server_header=None,
             open_timeout=limits.handshake_timeout_s,
-            ping_interval=_PING_INTERVAL_S,
-            ping_timeout=_PING_TIMEOUT_S,
-            close_timeout=_CLOSE_TIMEOUT_S,
+            ping_interval=None,  # `pulse` pings
+            close_timeout=CLOSE_TIMEOUT_S,
             max_size=limits.max_message_bytes,
-            max_queue=_RECEIVE_QUEUE,
+            max_queue=RECEIVE_QUEUE,
         )
-        return self
 
     async def __aexit__(
         self,
@@ -155,11 +169,14 @@ class Server:
         self._draining = True
         self._listener.close(close_connections=False)
         await self._drain()
-        self._listener.close(code=1012, reason="service restart")
+        await asyncio.gather(*[c.leave() for c in self._connections])
         await self._worker.close()
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
-        await self._listener.wait_closed()
+        # Who is still in the opening handshake is not waited for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._listener.wait_closed()
         await self._engine.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -167,19 +184,19 @@ class Server:
         if not self._connections:
             return
         logger.info("draining %d sessions", len(self._connections))
-        drains = [c.drain_and_wait() for c in self._connections]
-        ended: asyncio.Future[Any] = asyncio.gather(*drains, return_exceptions=True)
-        hurry: asyncio.Future[Any] = asyncio.create_task(self._hurry.wait())
-        limit = self._config.limits.drain_timeout_s
-        done, late = await asyncio.wait(
-            {ended, hurry}, timeout=limit, return_when=asyncio.FIRST_COMPLETED
+        drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
+        hurry = asyncio.create_task(self._hurry.wait())
+        ended = asyncio.create_task(asyncio.wait(drains))
+        await asyncio.wait(
+            [ended, hurry],
+            timeout=self._config.limits.drain_timeout_s,
+            return_when=asyncio.FIRST_COMPLETED,
         )
-        if ended not in done:
-            left = len(self._connections)
-            logger.warning("%d sessions did not end within %g s", left, limit)
-        for task in late:
+        if left := sum(not drain.done() for drain in drains):
+            logger.warning("%d sessions are closed without their last text", left)
+        for task in (*drains, hurry, ended):
             task.cancel()
-        await asyncio.gather(ended, hurry, return_exceptions=True)
+        await asyncio.gather(*drains, hurry, ended, return_exceptions=True)
 
     def cut_short(self) -> None:
         """Wait no longer for sessions that are being flushed."""
@@ -199,6 +216,10 @@ class Server:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            if connection.is_admitted:
+                took_s = asyncio.get_running_loop().time() - connection.admitted_at
+                mean_s = took_s if self._session_s is None else self._session_s
+                self._session_s = mean_s + _NEWEST_SHARE * (took_s - mean_s)
 
     def _admit(self, caller: Caller) -> None:
         """Raise ``Overloaded`` if one more session cannot be carried."""
@@ -207,30 +228,31 @@ class Server:
         if self._draining:
             raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
         if len(admitted) >= limits.max_sessions:
-            self._turn_away("capacity", admitted)
+            self._turn_away("all sessions are taken", "capacity", admitted)
         if limit := limits.max_sessions_per_address:
             same = [c for c in admitted if c.caller.address == caller.address]
             if len(same) >= limit:
-                self._turn_away("address", same)
+                self._turn_away("this address has its sessions", "address", same)
         if (limit := limits.max_sessions_per_key) and caller.key_name is not None:
             same = [c for c in admitted if c.caller.key_name == caller.key_name]
             if len(same) >= limit:
-                self._turn_away("key", same)
+                self._turn_away("this key has its sessions", "key", same)
         delay = self._worker.queue_delay_s
         if limits.max_queue_delay_s and delay > limits.max_queue_delay_s:
-            # Upstream's shape for this case as well: the queue's delay in minutes.
-            raise Overloaded(
-                f"requests wait {delay:.1f} s", wait_minutes=delay / 60, kind="overload"
-            )
+            self._turn_away(f"requests wait {delay:.1f} s", "overload", admitted)
 
-    def _turn_away(self, kind: str, holders: Sequence[Connection]) -> None:
-        """All places are taken by ``holders``; tell when the first may be free."""
-        minutes = _MEAN_SESSION_MINUTES
-        if limit := self._config.limits.max_session_s:
+    def _turn_away(self, why: str, kind: str, holders: Sequence[Connection]) -> None:
+        """Tell when the first of ``holders`` is likely to leave, at the latest."""
+        waits_s = []
+        if holders and self._session_s is not None:
+            # Of N sessions that last T on average, one ends every T / N.
+            waits_s.append(self._session_s / len(holders))
+        if holders and (limit := self._config.limits.max_session_s):
             now = asyncio.get_running_loop().time()
             first = min(c.admitted_at for c in holders)
-            minutes = max(limit - (now - first), 0.0) / 60
-        raise Overloaded("all sessions are taken", wait_minutes=minutes, kind=kind)
+            waits_s.append(max(limit - (now - first), 0.0))
+        wait_s = min(waits_s, default=_GUESS_S)
+        raise Overloaded(why, wait_minutes=wait_s / 60, kind=kind)
 
     # -------------------------------------------------------------------------- pages
 
@@ -238,7 +260,7 @@ class Server:
         self, socket: ServerConnection, request: HttpRequest
     ) -> Response | None:
         """Pages for plain requests; None lets a websocket handshake go on."""
-        if "websocket" in request.headers.get("Upgrade", "").lower():
+        if "websocket" in ",".join(request.headers.get_all("Upgrade")).lower():
             return self._judge(socket, request)
         path = request.path.partition("?")[0]
         if request.method not in ("GET", "HEAD"):
@@ -260,7 +282,7 @@ class Server:
         try:
             caller = self._access.check(
                 request.path,
-                request.headers,
+                _joined(request.headers),
                 [name.strip() for name in offered.split(",") if name.strip()],
                 str(peer[0]) if peer else "local",
             )
@@ -269,6 +291,15 @@ class Server:
             return _page(denied.status, f"{denied.status.phrase}\n")
         setattr(socket, _CALLER, caller)
         return None
+
+
+def _joined(headers: Headers) -> dict[str, str]:
+    """The headers to be judged; one that is repeated becomes a list, as in RFC 9110.
+
+    A repeated Origin or key is then no origin and no key of ours.
+    """
+    given = {name: headers.get_all(name) for name in JUDGED_HEADERS}
+    return {name: ", ".join(values) for name, values in given.items() if values}
 
 
 def _bearer(

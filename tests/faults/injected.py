@@ -1,0 +1,54 @@
+"""The daemon with an engine that fails as told: ``python -m tests.faults.injected``.
+
+Takes the flags of ``serve``; environment ``FAULT`` is one of ``lost`` (the GPU is gone
+at the first call), ``hang`` (a call never returns) and ``block`` (a call blocks the
+event loop).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from whisper_live import cli, daemon
+from whisper_live.config import Config
+from whisper_live.engine import Engine
+from whisper_live.engine.oracle import Behaviour, OracleDetector, OracleEngine
+from whisper_live.errors import EngineUnavailable
+from whisper_live.events import Outcome, Request
+from whisper_live.vad import Detector
+
+
+class Lost(OracleEngine):
+    async def transcribe(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        raise EngineUnavailable("CUDA failed with error", kind="device_lost")
+
+
+class Blocking(OracleEngine):
+    async def transcribe(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        time.sleep(3600)
+        raise AssertionError("nobody waits for an hour")
+
+
+def hanging() -> OracleEngine:
+    return OracleEngine(Behaviour(hang_if=lambda request: True))
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "lost": Lost,
+    "hang": hanging,
+    "block": Blocking,
+}
+
+
+def load(
+    config: Config, progress: Callable[[str], None]
+) -> tuple[Engine, Callable[[], Detector]]:
+    return ENGINES[os.environ["FAULT"]](), OracleDetector
+
+
+if __name__ == "__main__":
+    daemon.load_engine = load
+    sys.exit(cli.main(["serve", *sys.argv[1:]]))

@@ -1,0 +1,160 @@
+"""Broken clients cost nothing and disturb nobody (rows 1 to 4; numbers in bench)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+
+import pytest
+
+from tests.e2e.support import Client, client, quick, running, whole_session
+from tests.faults.attacks import (
+    ANSWERS,
+    BINARY,
+    FRAMES,
+    HELLO,
+    REQUESTS,
+    TEXT,
+    BadConnection,
+    abort,
+    frame,
+    malformed_session,
+    open_raw,
+    open_socket,
+    upgrade,
+)
+from tests.faults.process import get
+from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.server import Server
+
+WORDS = list(range(1, 25))
+SPEECH = write_speech([WORDS[:12], WORDS[12:]], pause_s=0.8)[0]
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def quiet(server: Server) -> None:
+    """Until no session is open."""
+    async with asyncio.timeout(10):
+        while b"whisper_live_sessions 0.0" not in server.metrics.render():
+            await asyncio.sleep(0.01)
+
+
+async def at_most(tasks: int) -> None:
+    async with asyncio.timeout(10):
+        while len(asyncio.all_tasks()) > tasks:
+            await asyncio.sleep(0.01)
+
+
+async def test_broken_requests_and_frames_leave_no_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chance = random.Random(1)
+    bad = [BadConnection(make(chance)) for make in REQUESTS]
+    bad += [BadConnection(upgrade(), make(chance)) for make in FRAMES]
+    async with running() as server:
+        await bad[-1].send(server.port)  # what the first one costs is not counted
+        await at_most(3)
+        files, tasks = open_files(), len(asyncio.all_tasks())
+        for _ in range(3):
+            async with asyncio.TaskGroup() as group:
+                for each in bad:
+                    group.create_task(each.send(server.port))
+        await at_most(tasks)
+        assert open_files() <= files
+        peer = await whole_session(server, SPEECH)
+    assert peer.words == WORDS
+    assert [r for r in caplog.records if r.levelname in ("ERROR", "CRITICAL")] == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (frame(TEXT, b"{}", masked=False), 1002),
+        (frame(BINARY, b"abc", rsv=4), 1002),
+        (frame(3, b"abc"), 1002),
+        (frame(0, b"abc"), 1002),
+        (frame(9, bytes(126)), 1002),
+        (frame(TEXT, b"\xff\xfe"), 1007),
+        (frame(BINARY, b"", length=2 << 20), 1009),
+        (frame(BINARY, b"", length=1 << 62), 1009),
+    ],
+)
+async def test_a_broken_frame_is_closed_with_its_code(bad: bytes, code: int) -> None:
+    async with running() as server:
+        reader, writer = await open_socket(server.port, bad)
+        answer = await reader.read()
+        abort(writer)
+    assert b"\x88" in answer
+    at = answer.rindex(b"\x88")
+    assert int.from_bytes(answer[at + 2 : at + 4], "big") == code
+
+
+async def test_malformed_sessions_end_with_a_documented_code_beside_a_healthy_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chance = random.Random(2)
+    bad = [malformed_session(chance) for _ in range(150)]
+    async with running(quick(max_sessions=300)) as server, client(server) as neighbour:
+        await neighbour.hello()
+        await neighbour.say(SPEECH[: len(SPEECH) // 2])
+        plays = [asyncio.create_task(each.play(server.port)) for each in bad]
+        await neighbour.say(SPEECH[len(SPEECH) // 2 :])
+        codes = await asyncio.gather(*plays)
+        await neighbour.end()
+        assert await neighbour.rest() == 1000
+    assert neighbour.words == WORDS
+    assert set(codes) <= ANSWERS
+    assert len(set(codes)) >= 4  # else the attacks are all alike
+    assert [r for r in caplog.records if r.levelname in ("ERROR", "CRITICAL")] == []
+
+
+async def test_resets_in_mid_message_leave_no_session() -> None:
+    async def reset(port: int) -> None:
+        reader, writer = await open_socket(
+            port, frame(TEXT, json.dumps(HELLO).encode())
+        )
+        await reader.readuntil(b"SERVER_READY")
+        writer.write(frame(BINARY, bytes(999), length=60_000))
+        await writer.drain()
+        abort(writer)
+
+    async with running(quick(max_sessions=100)) as server:
+        for _ in range(2):
+            await asyncio.gather(*[reset(server.port) for _ in range(50)])
+            await quiet(server)
+        page = server.metrics.render()
+    assert b"whisper_live_sessions_total 100.0" in page
+
+
+async def test_slow_handshakes_are_dropped_and_hold_nobody_up() -> None:
+    async with running(quick(handshake_timeout_s=0.5)) as server:
+        slow = [await open_raw(server.port) for _ in range(100)]
+        for _, writer in slow:
+            writer.write(b"GET / HTTP/1.1\r\nHost: 127.0")
+        assert await asyncio.to_thread(get, server.port, "/healthz") == (200, "ok\n")
+        answers = await asyncio.gather(*[ended(reader) for reader, _ in slow])
+        for _, writer in slow:
+            abort(writer)
+    assert set(answers) == {b""}
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(3):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+async def test_an_upgrade_without_a_first_message_is_dropped_as_well() -> None:
+    async with running(quick(handshake_timeout_s=0.5)) as server:
+        async with client(server) as silent:
+            assert await silent.rest() == 1008
+            assert isinstance(silent, Client)
+        page = server.metrics.render()
+    assert b'rejected_total{reason="handshake_timeout"} 1.0' in page

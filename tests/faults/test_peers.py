@@ -1,0 +1,113 @@
+"""Peers that freeze, do not read or send too much (rows 5 to 8; numbers in bench)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from tests.e2e.support import client, quick, running
+from tests.faults.attacks import BINARY, HELLO, TEXT, abort, frame, open_socket
+from whisper_live import outbox, pulse
+from whisper_live.engine.oracle_marks import account_for, write_speech
+from whisper_live.server import Server
+
+FOREVER = 3600.0
+
+
+@pytest.fixture
+def quick_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pulse._INTERVAL_S + pulse._TIMEOUT_S <= 30
+    monkeypatch.setattr(pulse, "_INTERVAL_S", 0.1)
+    monkeypatch.setattr(pulse, "_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(outbox, "CLOSE_TIMEOUT_S", 0.2)
+
+
+async def frozen(
+    server: Server,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client that was there once and answers no ping."""
+    hello = frame(TEXT, json.dumps(HELLO).encode())
+    reader, writer = await open_socket(server.port, hello)
+    await reader.readuntil(b"SERVER_READY")
+    return reader, writer
+
+
+async def wait_for(server: Server, text: str) -> None:
+    async with asyncio.timeout(10):
+        while text.encode() not in server.metrics.render():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_frozen_peer_is_found_out(quick_pulse: None) -> None:
+    async with running(quick(idle_timeout_s=FOREVER)) as server:
+        reader, writer = await frozen(server)
+        assert b"whisper_live_sessions 1.0" in server.metrics.render()
+        await wait_for(server, "whisper_live_sessions 0.0")
+        abort(writer)
+
+
+async def test_a_client_that_is_not_read_is_not_taken_for_dead(
+    quick_pulse: None,
+) -> None:
+    """Its pong waits behind ten seconds of audio that audio-rate keeps us from."""
+    numbers = [list(range(10 * i, 10 * i + 8)) for i in range(4)]
+    samples, _ = write_speech(numbers, pause_s=0.9)
+    config = quick(audio_rate=8.0, audio_burst_s=0.5, idle_timeout_s=FOREVER)
+    async with running(config) as server, client(server) as peer:
+        await peer.hello()
+        began = time.monotonic()
+        rest = asyncio.create_task(peer.rest())
+        await peer.say(samples)
+        await peer.end()
+        assert await rest == 1000
+        took = time.monotonic() - began
+    assert peer.words == [number for group in numbers for number in group]
+    assert took >= (len(samples) / 16000 - 0.5) / 8.0 - 0.1  # and the rate was kept
+    assert took > 1.0  # long enough for several pulses
+
+
+async def test_a_client_that_never_reads_is_closed_and_costs_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it was sent fills the kernel's buffers, then ours, then it is closed."""
+    monkeypatch.setattr(outbox, "CLOSE_TIMEOUT_S", 0.2)
+    utterances = [[number] for number in range(400)]
+    speech, _ = write_speech(utterances, pause_s=0.6, word_s=0.3)
+    data = speech.astype("<f4").tobytes()
+    hello = {**HELLO, "send_last_n_segments": 500, "word_timestamps": True}
+    async with running(quick(max_unsent=8)) as server:
+        _, writer = await open_socket(
+            server.port, frame(TEXT, json.dumps(hello).encode())
+        )
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for at in range(0, len(data), 500_000):
+            writer.write(frame(BINARY, data[at : at + 500_000]))
+            await writer.drain()
+        await wait_for(server, 'errors_total{type="unread"} 1.0')
+        await wait_for(server, "whisper_live_sessions 0.0")
+        abort(writer)
+
+
+async def test_a_flood_loses_nothing_for_its_neighbour_or_itself() -> None:
+    """As fast as it can send, read at 20 times real time; nobody is refused."""
+    numbers = [list(range(10 * i, 10 * i + 8)) for i in range(12)]
+    samples, _ = write_speech(numbers, pause_s=0.9)
+    mine = [[1000 + i] for i in range(3)]
+    speech, _ = write_speech(mine, pause_s=0.8)
+    config = quick(audio_rate=20.0, audio_burst_s=5.0)
+    async with running(config) as server:
+        async with client(server) as flood, client(server) as neighbour:
+            for peer in (flood, neighbour):
+                await peer.hello()
+            rests = [asyncio.create_task(p.rest()) for p in (flood, neighbour)]
+            flooding = asyncio.create_task(flood.say(samples, chunk=100_000))
+            await neighbour.say(speech)
+            await neighbour.end()
+            await flooding
+            await flood.end()
+            assert await asyncio.gather(*rests) == [1000, 1000]
+    assert neighbour.words == [number for group in mine for number in group]
+    assert account_for([n for g in numbers for n in g], flood.words).clean

@@ -1,9 +1,8 @@
-"""The command line: flags, environment and file become one ``Config``, then a command.
+"""The command line: a command, its settings as one ``Config``, and an exit code.
 
-Owns the names of commands, where settings come from, and exit codes.  The settings
-themselves are described in ``config``; each becomes a flag, an environment variable
-and a key of the file here, without being listed again.  What a command needs is
-imported when it runs, so that ``--help`` answers at once.
+Owns the names of commands and what their exit codes mean.  Where settings come from
+is ``settings``' business.  What a command needs is imported when it runs, so that
+``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -11,26 +10,32 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
-import math
 import os
 import sys
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn
-
-import configargparse
+from typing import Any
 
 from whisper_live import __version__
 from whisper_live.config import Config
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
+from whisper_live.settings import (
+    ENVIRONMENT_PREFIX,
+    CommandParser,
+    Parser,
+    Setting,
+    add_settings,
+    all_settings,
+    build_config,
+    file_options,
+    positive,
+    settings_table,
+)
 
-__all__ = ["Command", "ExitCode", "main", "settings_table"]
+__all__ = ["COMMANDS", "Command", "ExitCode", "main"]
 
 PROGRAM = "whisper-live"
-SETTINGS_FILE = "whisper-live.toml"
-ENVIRONMENT_PREFIX = "WHISPER_LIVE_"
 
 
 class ExitCode(enum.IntEnum):
@@ -43,119 +48,6 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
-# -------------------------------------------------------------------- settings
-
-
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """One field of one group of ``Config``, under the names operators use."""
-
-    group: str
-    field: dataclasses.Field[Any]
-
-    @property
-    def key(self) -> str:
-        return self.field.name.replace("_", "-")
-
-    @property
-    def flag(self) -> str:
-        return f"--{self.key}"
-
-    @property
-    def variable(self) -> str:
-        return ENVIRONMENT_PREFIX + self.field.name.upper()
-
-    @property
-    def accepts(self) -> str:
-        """The values allowed, in words; empty where any will do."""
-        if isinstance(self.field.default, bool):
-            return "true, false"
-        meta = self.field.metadata
-        if meta["choices"]:
-            return ", ".join(meta["choices"])
-        low, high = meta["low"], meta["high"]
-        if low is not None and high is not None:
-            return f"{low:g} to {high:g}"
-        return "" if low is None else f"at least {low:g}"
-
-
-def _settings() -> Iterator[_Setting]:
-    defaults = Config()
-    for group in dataclasses.fields(Config):
-        for each in dataclasses.fields(getattr(defaults, group.name)):
-            yield _Setting(group.name, each)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):  # NaN would slip through every range check
-        raise ValueError(text)
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _finite(text)
-    if value <= 0:
-        raise ValueError(text)
-    return value
-
-
-_finite.__name__ = "number"  # argparse puts these into its messages
-_positive.__name__ = "positive number"
-
-
-def settings_table() -> str:
-    """The README's table of settings, one row per field of ``Config``."""
-    rows = ["| flag | environment | default | accepts | what |"]
-    rows.append("|---|---|---|---|---|")
-    for each in _settings():
-        default = each.field.default
-        shown = "" if default == "" else f"`{_as_text(default)}`"
-        what = each.field.metadata["help"]
-        rows.append(
-            f"| `{each.flag}` | `{each.variable}` | {shown} | {each.accepts} | {what} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-# ---------------------------------------------------------------------- parsers
-
-
-class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # untyped
-    """A flat TOML file; a key that is no setting at all is an error.
-
-    A setting that the command at hand has no use for is skipped: one file serves
-    ``serve``, ``stream`` and ``transcribe``.
-    """
-
-    def __init__(self, used: frozenset[str]) -> None:
-        super().__init__()
-        self._used = used
-
-    def get_syntax_description(self) -> str:
-        return "one `key = value` per line, in TOML"
-
-    def parse(self, stream: IO[str]) -> dict[str, str]:
-        try:
-            content = tomllib.loads(stream.read())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{stream.name}: {error}") from error
-        unknown = content.keys() - {each.key for each in _settings()}
-        if unknown:
-            names = ", ".join(sorted(unknown))
-            raise ConfigError(f"{stream.name}: unknown settings: {names}")
-        for key, value in content.items():
-            if not isinstance(value, str | bool | int | float):
-                raise ConfigError(f"{stream.name}: {key} must be a single value")
-        return {key: str(content[key]) for key in content if key in self._used}
-
-
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, where there is something to show."""
 
@@ -163,15 +55,6 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         if action.default in (None, ""):
             return action.help
         return super()._get_help_string(action)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
-class _CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # untyped
-    error = _Parser.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,34 +72,33 @@ class Command:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     add_arguments: Callable[[Any], None] = lambda parser: None
 
-    def settings(self) -> list[_Setting]:
+    def settings(self) -> list[Setting]:
         """The settings that its user may choose."""
         return [
             each
-            for each in _settings()
+            for each in all_settings()
             if each.group in self.groups and each.field.name not in self.fixed
         ]
 
+    def config(self, arguments: argparse.Namespace) -> Config:
+        """What its parser settled on, and what is fixed."""
+        names = [each.field.name for each in self.settings()]
+        chosen = {name: getattr(arguments, name) for name in names}
+        return build_config({**chosen, **self.fixed})
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         description="Live transcription over WebSocket, in WhisperLive's protocol.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser
+        dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )
     for command in COMMANDS.values():
         settings = command.settings()
-        options: dict[str, Any] = {}
-        if settings:
-            options["config_file_parser_class"] = _SettingsFile(
-                frozenset(each.key for each in settings)
-            )
-            options["default_config_files"] = [SETTINGS_FILE]
-            options["ignore_unknown_config_file_keys"] = True  # checked by the above
         sub = commands.add_parser(
             command.name,
             help=command.help,
@@ -224,58 +106,11 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
             add_config_file_help=False,
             formatter_class=_Help,
-            **options,
+            **file_options(settings),
         )
         command.add_arguments(sub)
-        _add_settings(sub, settings)
+        add_settings(sub, settings)
     return parser
-
-
-def _add_settings(parser: Any, settings: Sequence[_Setting]) -> None:
-    if not settings:
-        return
-    offered = parser.add_argument_group(
-        "settings", f"flag, else environment, else {SETTINGS_FILE}, else default"
-    )
-    offered.add_argument(
-        "--config",
-        metavar="FILE",
-        is_config_file_arg=True,
-        env_var=ENVIRONMENT_PREFIX + "CONFIG",
-        help=f"read settings from this file too; it wins over ./{SETTINGS_FILE}",
-    )
-    for each in settings:
-        default = each.field.default
-        kind: dict[str, Any] = {"type": type(default), "metavar": "VALUE"}
-        if isinstance(default, bool):
-            kind = {"action": argparse.BooleanOptionalAction}
-        elif isinstance(default, float):
-            kind["type"] = _finite
-        elif each.field.metadata["choices"]:
-            kind = {"choices": each.field.metadata["choices"]}
-        offered.add_argument(
-            each.flag,
-            default=default,
-            env_var=each.variable,
-            help=each.field.metadata["help"].replace("%", "%%"),
-            **kind,
-        )
-
-
-def _config(command: Command, arguments: argparse.Namespace) -> Config:
-    """Build the one ``Config`` of this process from what the parser settled on."""
-    chosen = {
-        each.field.name: getattr(arguments, each.field.name)
-        for each in command.settings()
-    }
-    chosen.update(command.fixed)
-    groups: dict[str, Any] = {}
-    for group in dataclasses.fields(Config):
-        defaults = getattr(Config(), group.name)
-        names = {each.name for each in dataclasses.fields(defaults)} & chosen.keys()
-        changes = {name: chosen[name] for name in names}
-        groups[group.name] = dataclasses.replace(defaults, **changes)
-    return Config(**groups)
 
 
 # --------------------------------------------------------------------- commands
@@ -329,7 +164,7 @@ def _stream_arguments(parser: Any) -> None:
     )
     parser.add_argument(
         "--speed",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="N",
         help="times real time, as far as the server's audio-rate lets it",
@@ -425,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         command = COMMANDS[arguments.command]
-        code = command.run(_config(command, arguments), arguments)
+        code = command.run(command.config(arguments), arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code
     except ConfigError as error:

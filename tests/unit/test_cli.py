@@ -19,6 +19,7 @@ from whisper_live.errors import (
     HandshakeError,
     WhisperLiveError,
 )
+from whisper_live.settings import settings_table
 
 
 class Recorder:
@@ -239,7 +240,7 @@ def test_a_reader_that_goes_away_is_not_a_crash() -> None:
 
 
 def test_table_has_a_row_for_every_setting() -> None:
-    rows = cli.settings_table().splitlines()
+    rows = settings_table().splitlines()
     assert len(set(rows)) == len(rows)
     names = [
         field.name

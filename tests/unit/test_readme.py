@@ -16,6 +16,7 @@ from whisper_live.config import Config, ListenConfig
 from whisper_live.engine.oracle import OracleDetector, build_oracle
 from whisper_live.engine.oracle_marks import word_text, write_speech
 from whisper_live.server import Server
+from whisper_live.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def between(start: str, end: str) -> str:
 
 
 def test_settings_table_is_the_one_that_the_program_prints() -> None:
-    printed = cli.settings_table()
+    printed = settings_table()
     assert between("<!-- settings:", "<!-- end of settings") == printed
 
 

@@ -1,0 +1,112 @@
+"""Agreement of successive hypotheses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisper_live.stabiliser import Stabiliser, normalise, split_words
+
+
+def heard(*texts: str) -> Stabiliser:
+    one = Stabiliser()
+    for text in texts:
+        one.update(split_words(text))
+    return one
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (" one  two", [" one", "  two"]),
+        ("don't U.S.", ["don't", " U.S."]),
+        (" 你好,世界。", [" 你", "好,", "世", "界。"]),
+        (" ไปไหน", [" ไ", "ป", "ไ", "ห", "น"]),
+        ("กั", ["กั"]),  # a vowel sign stays with its letter
+        (" はい OK です", [" は", "い", " OK", " で", "す"]),
+        ("", []),
+        ("  ", []),
+    ],
+)
+def test_words_with_their_spaces(text: str, words: list[str]) -> None:
+    assert split_words(text) == words
+
+
+@given(st.text(alphabet="ab 你ก,。'\n", max_size=30))
+def test_joining_the_words_gives_the_text_back(text: str) -> None:
+    assert "".join(split_words(text)) == text.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("word", "plain"),
+    [
+        (" Hello,", "hello"),
+        ("STRASSE", "strasse"),
+        ("straße", "strasse"),
+        ("２０", "20"),
+        (" -", "-"),
+        (" ...", "..."),
+        (" don't", "dont"),
+        ("好。", "好"),
+    ],
+)
+def test_what_is_compared(word: str, plain: str) -> None:
+    assert normalise(word) == plain
+
+
+def test_two_hypotheses_agree_on_all_but_the_newest_word() -> None:
+    one = heard(" one two", " One, two three")
+    assert one.agreed == (" One,", " two")
+    assert one.text == " One, two three"
+
+
+def test_the_newest_word_is_held_back_even_if_it_was_heard_twice() -> None:
+    assert heard(" one two", " one two").agreed == (" one",)
+
+
+def test_agreement_ends_at_the_first_difference() -> None:
+    one = heard(" one two three", " one too three four")
+    assert one.agreed == (" one",)
+    assert one.text == " one too three four"
+
+
+def test_what_was_agreed_is_not_revised() -> None:
+    one = heard(" one two three", " one two three", " won two three four")
+    assert one.agreed == (" one", " two", " three")
+    assert one.text == " one two three four"
+
+
+def test_a_word_lost_or_won_before_the_rest_is_aligned() -> None:
+    base = " one two three four"
+    assert heard(base, base, " two three four five").text == base + " five"
+    assert heard(base, base, " oh one two three four five").text == base + " five"
+
+
+def test_a_shorter_hypothesis_takes_back_only_what_was_open() -> None:
+    one = heard(" one two three", " one two three", " one")
+    assert one.text == " one two"
+    one.update([])
+    assert one.text == " one two"
+
+
+def test_confirmed_words_are_counted_from_the_start() -> None:
+    one = heard(" one two three", " one two three")
+    assert one.confirms([" ONE", " two.", " three"]) == 2
+    assert one.confirms([" two"]) == 0
+    assert one.confirms([" one"]) == 1
+
+
+def test_decided_words_leave_and_the_rest_stays() -> None:
+    one = heard(" one two three four", " one two three four")
+    one.cut(2)
+    assert one.text == " three four"
+    with pytest.raises(AssertionError):
+        one.cut(2)
+    one.reset()
+    assert (one.text, one.agreed) == ("", ())
+
+
+def test_unspaced_scripts_agree_by_character() -> None:
+    one = heard(" 今日は天", " 今日は天気")
+    assert one.agreed == (" 今", "日", "は", "天")

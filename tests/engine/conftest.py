@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench.random_model import SHAPES, build
-from tests.engine.models import model_folder
+from tests.engine.models import model_folder, sentences
+from tests.engine.requests import request, words
 from whisper_live.config import EngineConfig
+from whisper_live.engine.call import Call
 from whisper_live.engine.local import LocalEngine, load
 
 
@@ -36,6 +38,17 @@ def local(real_folder: Path) -> Iterator[LocalEngine]:
 
 
 @pytest.fixture(scope="session")
+def alone(local: LocalEngine) -> tuple[str, ...]:
+    """What the model says to each sentence by itself."""
+
+    async def ask() -> tuple[str, ...]:
+        answers = [await local.transcribe([request(a)]) for _, a in sentences()]
+        return tuple(words(answer[0]) for answer in answers)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(scope="session")
 def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of one narrow layer with random weights: quick, and never silent."""
     folder = tmp_path_factory.mktemp("models") / "nano"
@@ -43,9 +56,18 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(SHAPES["nano"], folder, tokenizer=tokenizer, quantization="int8")
 
 
+@pytest.fixture(scope="session")
+def loaded_nano(nano_folder: Path) -> LocalEngine:
+    """Loaded once; tests get engines of their own around its model."""
+    return _loaded(nano_folder, "2")
+
+
 @pytest.fixture
-def nano(nano_folder: Path) -> Iterator[LocalEngine]:
+def nano(loaded_nano: LocalEngine) -> Iterator[LocalEngine]:
     """Its own engine for each test, to be closed or spoiled."""
-    engine = _loaded(nano_folder, "2")
+    calls = [
+        Call(call._model, call._prompts, to_cpu=False) for call in loaded_nano._calls
+    ]
+    engine = LocalEngine(loaded_nano.info, calls, mels=80, contexts=(200, 300))
     yield engine
     asyncio.run(engine.close())

@@ -37,6 +37,11 @@ def text(outcome: object) -> str:
     return "".join(segment.text for segment in outcome.segments)
 
 
+def words(outcome: object) -> str:
+    """The words of a hypothesis without case and marks."""
+    return text(outcome).lower().translate(str.maketrans("", "", ".,?!")).strip()
+
+
 def why(outcome: object) -> str:
     """What a failed request was refused for."""
     assert isinstance(outcome, RequestFailed), outcome

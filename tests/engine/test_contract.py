@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from tests.engine.models import sentences
-from tests.engine.requests import request, text
+from tests.engine.requests import request, text, words
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.config import EngineConfig
 from whisper_live.engine import Engine
-from whisper_live.engine.local import load
 from whisper_live.engine.oracle import OracleEngine
 from whisper_live.engine.oracle_marks import word_text, write_words
 from whisper_live.errors import EngineUnavailable
@@ -26,7 +23,7 @@ class Case:
     """An engine of two workers and windows that it understands."""
 
     engine: Engine
-    windows: tuple[tuple[str, Samples], ...]  # words as said, and samples
+    windows: tuple[tuple[str, Samples], ...]  # words that it says, and samples
 
     def requests(self, count: int) -> list[Request]:
         return [
@@ -38,27 +35,35 @@ class Case:
         return self.windows[index % len(self.windows)][0]
 
 
-def spoken(outcome: object) -> str:
-    """A hypothesis as plain words."""
-    said = text(outcome).lower()
-    return said.translate(str.maketrans("", "", ".,?!")).strip()
+def oracle_case() -> Case:
+    """The oracle and three utterances of numbers."""
+    utterances = [[1, 2, 3], [70], [500, 6000]]
+    return Case(
+        OracleEngine(workers=2),
+        tuple(
+            ("".join(map(word_text, numbers)).strip(), write_words(numbers)[0])
+            for numbers in utterances
+        ),
+    )
 
 
 @pytest.fixture(params=["oracle", "local"])
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every engine in turn."""
     if request.param == "oracle":
-        numbers = [[1, 2, 3], [70], [500, 6000]]
-        said = [
-            ("".join(map(word_text, some)).strip(), write_words(some)[0])
-            for some in numbers
-        ]
-        yield Case(OracleEngine(workers=2), tuple(said))
-        return
-    folder = request.getfixturevalue("real_folder")
-    config = EngineConfig(model=str(folder), audio_context="2", workers=2, threads=1)
-    engine = load(config, max_batch=4, progress=lambda line: None)
-    yield Case(engine, sentences())
-    asyncio.run(engine.close())
+        return oracle_case()
+    alone = request.getfixturevalue("alone")
+    audio = (samples for _, samples in sentences())
+    return Case(request.getfixturevalue("local"), tuple(zip(alone, audio)))
+
+
+@pytest.fixture(params=["oracle", "local"])
+def to_be_closed(request: pytest.FixtureRequest) -> Engine:
+    """Every engine in turn, the test's own."""
+    if request.param == "oracle":
+        return oracle_case().engine
+    engine: Engine = request.getfixturevalue("nano")
+    return engine
 
 
 async def test_outcomes_stand_in_the_order_of_requests(case: Case) -> None:
@@ -67,7 +72,7 @@ async def test_outcomes_stand_in_the_order_of_requests(case: Case) -> None:
     for i, (one, outcome) in enumerate(zip(batch, outcomes, strict=True)):
         assert isinstance(outcome, Hypothesis)
         assert outcome.request_id == one.id
-        assert spoken(outcome) == case.words(i)
+        assert words(outcome) == case.words(i)
         position = one.start
         for segment in outcome.segments:
             assert position <= segment.start < segment.end <= one.end
@@ -93,7 +98,7 @@ async def test_one_bad_row_is_one_failure(case: Case) -> None:
             assert outcome.request_id == batch[2].id
             assert "longer than 30 s" in str(outcome.error)
         else:
-            assert spoken(outcome) == case.words(i)
+            assert words(outcome) == case.words(i)
 
 
 async def test_nothing_gives_nothing(case: Case) -> None:
@@ -113,17 +118,17 @@ async def test_words_have_times_where_asked_for(case: Case) -> None:
     one = request(case.windows[0][1], options, start=32_000)
     (outcome,) = await case.engine.transcribe([one])
     assert isinstance(outcome, Hypothesis)
-    words = [word for segment in outcome.segments for word in segment.words]
-    assert "".join(word.text for word in words) == text(outcome)
-    assert [w.start for w in words] == sorted(w.start for w in words)
-    assert all(one.start <= w.start <= w.end <= one.end for w in words)
+    found = [word for segment in outcome.segments for word in segment.words]
+    assert "".join(word.text for word in found) == text(outcome)
+    assert [word.start for word in found] == sorted(word.start for word in found)
+    assert all(one.start <= word.start <= word.end <= one.end for word in found)
 
 
 async def test_a_forced_prefix_is_said(case: Case) -> None:
     first = case.windows[0][0].split()[0]
     options = DecodeOptions(language="en", prefix=first)
     (outcome,) = await case.engine.transcribe([request(case.windows[0][1], options)])
-    assert spoken(outcome).startswith(first)
+    assert words(outcome).startswith(first)
 
 
 async def test_a_language_is_always_named(case: Case) -> None:
@@ -140,7 +145,7 @@ async def test_as_many_calls_at_once_as_it_says(case: Case) -> None:
     batches = [case.requests(2) for _ in range(case.engine.info.workers + 2)]
     answers = await asyncio.gather(*map(case.engine.transcribe, batches))
     for outcomes in answers:
-        assert [spoken(o) for o in outcomes] == [case.words(0), case.words(1)]
+        assert [words(o) for o in outcomes] == [case.words(0), case.words(1)]
 
 
 async def test_a_cancelled_call_is_no_harm_to_the_next(case: Case) -> None:
@@ -150,15 +155,17 @@ async def test_a_cancelled_call_is_no_harm_to_the_next(case: Case) -> None:
     with pytest.raises(asyncio.CancelledError):
         await call
     (outcome,) = await case.engine.transcribe(case.requests(1))
-    assert spoken(outcome) == case.words(0)
+    assert words(outcome) == case.words(0)
 
 
 async def _transcribe(engine: Engine, batch: list[Request]) -> None:
     await engine.transcribe(batch)
 
 
-async def test_a_closed_engine_takes_no_more(case: Case) -> None:
-    await case.engine.close()
+async def test_a_closed_engine_takes_no_more(to_be_closed: Engine) -> None:
+    one = request(np.zeros(SAMPLE_RATE, np.float32))
+    await to_be_closed.transcribe([one])
+    await to_be_closed.close()
     with pytest.raises(EngineUnavailable):
-        await case.engine.transcribe(case.requests(1))
-    await case.engine.close()  # and closing twice is no error
+        await to_be_closed.transcribe([one])
+    await to_be_closed.close()  # and closing twice is no error

@@ -341,7 +341,7 @@ def test_text_that_the_final_does_not_confirm_is_taken_back() -> None:
     assert harness.session.stats.suppressed == {"no_words": 1}
 
 
-# -------------------------------------------------------------------------- long windows
+# ------------------------------------------------------------------------ long windows
 
 
 def test_a_window_without_readings_is_split_and_loses_nothing() -> None:
@@ -376,6 +376,22 @@ def test_a_split_inside_a_pause() -> None:
     assert harness.session.undecided == 0
     # The one in advance either stood, or gave way to the window up to the split.
     assert len(harness.requests) - asked <= 1
+
+
+def test_a_split_before_the_pause_takes_the_advance_back() -> None:
+    config = Config(stream=StreamConfig(max_window_s=5, commit_after_s=30))
+    harness = slow(config=config)
+    frames = -(-5 * 16_000 // FRAME_SAMPLES)
+    harness.hear_frames(say(0.9, frames=frames - 12))
+    harness.answer_all()
+    harness.hear_frames(Frames(*_run((0.0, 2), (0.2, 4))))
+    advance = harness.queued
+    assert advance is not None and advance.kind is FINAL
+    harness.hear_frames(say(0.2, frames=6))
+    assert advance.id in harness.outcomes
+    final = harness.queued
+    assert final is not None and final.end == (frames - 11) * FRAME_SAMPLES
+    assert final.end < advance.end
 
 
 def test_a_long_window_is_shortened_at_agreed_words() -> None:

@@ -69,11 +69,11 @@ async def test_the_page_shows_what_the_microphone_hears(tmp_path: Path) -> None:
                 url, microphone=SPEECH / "commands.wav", profile=tmp_path
             ) as page:
                 shown = await page.evaluate("""new Promise(done => {
-                    const words = () => document.body.textContent
+                    const words = () => (document.body?.textContent ?? "")
                         .toLowerCase().replace(/[^\\p{L}\\p{N} ]/gu, "").trim();
                     const ends = WANTED.split(" ").slice(-2).join(" ");
                     new MutationObserver(() => words().endsWith(ends) && done(words()))
-                        .observe(document.body, {childList: true});
+                        .observe(document, {childList: true, subtree: true});
                     setTimeout(() => done(words()), 30000);
                 })""".replace("WANTED", json.dumps(said)))
     assert shown == said

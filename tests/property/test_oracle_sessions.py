@@ -282,20 +282,20 @@ def _monologue(
 
 
 def test_a_monologue_without_pauses_keeps_every_word() -> None:
-    _monologue(5)
+    _monologue(2)
 
 
 def test_a_monologue_without_partials_is_split_between_words() -> None:
     stream = StreamConfig(partial_interval_s=30, partial_floor_s=30)
-    _monologue(5, longest_gap_s=0.07, config=Config(stream=stream))
+    _monologue(2, longest_gap_s=0.07, config=Config(stream=stream))
 
 
 def test_a_monologue_too_fast_for_the_engine_keeps_every_word() -> None:
-    _monologue(5, answer_every=60)
+    _monologue(2, answer_every=60)
 
 
 def test_a_monologue_without_speech_detection_keeps_every_word() -> None:
-    _monologue(5, longest_gap_s=0.07, use_vad=False)
+    _monologue(2, longest_gap_s=0.07, use_vad=False)
 
 
 @pytest.mark.slow

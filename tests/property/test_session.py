@@ -270,7 +270,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 SessionMachine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
+    max_examples=60, stateful_step_count=40, deadline=None
 )
 test_any_order_of_events = SessionMachine.TestCase
 
@@ -304,7 +304,7 @@ def _late(hear: Hear, harness: SessionHarness, delay: int) -> None:
     cuts=st.lists(st.integers(1, 60), min_size=1, max_size=20),
     delay_s=st.sampled_from((0.0, 0.2, 0.9)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_transcript_does_not_depend_on_the_cut_of_the_messages(
     utterances: list[int], pauses: list[float], cuts: list[int], delay_s: float
 ) -> None:

@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live import daemon
 
-    return daemon.run(config)
+    return daemon.run(config, arguments.reread)
 
 
 def _stream(config: Config, arguments: argparse.Namespace) -> int:
@@ -260,6 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         command = COMMANDS[arguments.command]
+        # What SIGHUP asks for: the same flags, the file and environment as they are.
+        arguments.reread = lambda: command.config(_parser().parse_args(argv))
         code = command.run(command.config(arguments), arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code

@@ -295,7 +295,7 @@ class Connection:
     def _lose(self, closed: ConnectionClosed) -> None:
         """Nobody is there any more; say why if it was we who closed."""
         ours = 0 if closed.sent is None or closed.rcvd_then_sent else closed.sent.code
-        if kind := _BROKEN_RULES.get(ours):
+        if self._failure is None and (kind := _BROKEN_RULES.get(ours)):
             self._reason = kind
             self._metrics.error(kind)
         self._handle(PeerGone())
@@ -513,12 +513,15 @@ class Connection:
 
     def _record(self, write: Callable[[Recorder], None]) -> None:
         """Write to the event log; a full disk costs the log and not the session."""
-        if self._recorder is None:
+        recorder = self._recorder
+        if recorder is None:
             return
         try:
-            write(self._recorder)
+            write(recorder)
         except OSError as error:
             self._recorder = None
+            with contextlib.suppress(OSError):
+                recorder.close()
             self._metrics.error("recording")
             self._log.error("its recording ends here: %s", error)
 

@@ -192,7 +192,7 @@ def abort(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-# ------------------------------------------------------------------- above the websocket
+# --------------------------------------------------------------- above the websocket
 
 HELLO = {"uid": "bad", "language": "en", "task": "transcribe"}
 KEYS = (

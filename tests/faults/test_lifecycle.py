@@ -1,0 +1,406 @@
+"""Signals, systemd's protocol and ways to fail at the start or for good.
+
+Rows 9 to 12, 15, 17 and 18, without a systemd: ``test_systemd`` boots a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.e2e.support import Client, client, quick, running, whole_session
+from tests.faults.attacks import abort, open_raw
+from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
+from whisper_live import cli, recorder, systemd
+from whisper_live.config import Config, LogConfig
+from whisper_live.daemon import run
+from whisper_live.engine.oracle import Behaviour, OracleEngine
+from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.errors import ConfigError
+from whisper_live.events import Outcome, Request
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextlib.asynccontextmanager
+async def talking(port: int, *words: int, **options: Any) -> AsyncIterator[Client]:
+    """A client in the middle of a sentence of ``words``, all of it sent."""
+    scheme = "wss" if "ssl" in options else "ws"
+    async with connect(f"{scheme}://127.0.0.1:{port}", **options) as sock:
+        peer = Client(sock)
+        await peer.hello()
+        await peer.next()
+        await peer.say(write_speech([words], pause_s=0.0)[0])
+        yield peer
+
+
+# -------------------------------------------------------------------------- stopping
+
+
+async def test_sigterm_brings_the_last_words_and_exits_with_0(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as server, contextlib.AsyncExitStack() as stack:
+        peers = [
+            await stack.enter_async_context(talking(server.port, n, n + 100))
+            for n in range(10)
+        ]
+        idle_reader, idle = await open_raw(server.port)  # is not waited for
+        server.kill()
+        codes = await asyncio.gather(*[peer.rest() for peer in peers])
+        assert codes == [1012] * 10
+        assert [peer.words for peer in peers] == [[n, n + 100] for n in range(10)]
+        assert await server.ended() == 0
+        abort(idle)
+
+
+async def test_a_second_sigterm_cuts_short(tmp_path: Path) -> None:
+    slow = ("--oracle-call-s", "30", "--drain-timeout-s", "60")
+    async with daemon(tmp_path, *slow) as server, talking(server.port, 1) as peer:
+        server.kill()
+        await wait_until(lambda: "draining 1 sessions" in server.log)
+        server.kill()
+        assert await peer.rest() == 1012
+        assert await server.ended() == 0
+        assert "closed without their last text" in server.log
+
+
+async def test_the_drain_has_a_limit() -> None:
+    config = quick(drain_timeout_s=0.2)
+    async with running(config, Behaviour(call_s=30.0)) as server:
+        async with talking(server.port, 1) as peer:
+            closing = asyncio.create_task(server.close())
+            assert await peer.rest() == 1012
+            await asyncio.wait_for(closing, 10)
+
+
+# ---------------------------------------------------------------------------- reload
+
+
+def certificate(folder: Path, name: str) -> bytes:
+    """A new certificate under the same file name; what it is on the wire."""
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                f"/CN={name}",
+            ),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return ssl.PEM_cert_to_DER_cert((folder / "cert.pem").read_text())
+
+
+async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session(
+    tmp_path: Path,
+) -> None:
+    def trust() -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+
+    def shown(peer: Client) -> bytes:
+        der: bytes = peer.socket.transport.get_extra_info("ssl_object").getpeercert(
+            True
+        )
+        return der
+
+    first = certificate(tmp_path, "one")
+    keys, settings = tmp_path / "keys", tmp_path / "settings.toml"
+    keys.write_text("alice one\n")
+    settings.write_text('log-level = "info"\n')
+    flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
+    flags += ["--keys-file", str(keys), "--config", str(settings)]
+    async with daemon(tmp_path, *flags) as server:
+        assert server.first_line.startswith("listening on wss://127.0.0.1:")
+
+        def bearer(key: str) -> dict[str, Any]:
+            return {
+                "ssl": trust(),
+                "additional_headers": {"Authorization": f"Bearer {key}"},
+            }
+
+        async with talking(server.port, 1, 2, **bearer("one")) as old:
+            assert shown(old) == first
+            second = certificate(tmp_path, "two")
+            keys.write_text("alice two\n")
+            settings.write_text('log-level = "warning"\n')
+            server.kill(signal.SIGHUP)
+            await wait_until(lambda: server.log.count("1 keys in force") == 2)
+            # The line above comes before the certificate is read; a first connection
+            # with the new key proves that all of it is done.
+            async with talking(server.port, 3, **bearer("two")) as new:
+                assert shown(new) == second
+                await new.end()
+                assert await new.rest() == 1000
+                assert new.words == [3]
+            await old.end()
+            assert await old.rest() == 1000
+            assert old.words == [1, 2]
+        lines = len(server.log.splitlines())
+        keys.write_text("not a key\n")
+        server.kill(signal.SIGHUP)
+        await wait_until(lambda: len(server.log.splitlines()) > lines)
+        assert "line 1: expected 'name key'" in server.log
+        async with talking(server.port, 4, **bearer("two")) as still:
+            await still.end()
+            await still.rest()
+            assert still.words == [4]
+    assert "opened" not in "\n".join(server.log.splitlines()[lines:])  # the new level
+
+
+# --------------------------------------------------------------------------- systemd
+
+
+class Manager:
+    """systemd's end of the notification socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(str(path))
+        self.environment = {"NOTIFY_SOCKET": str(path)}
+
+    async def next(self, within_s: float = 20.0) -> str:
+        loop = asyncio.get_running_loop()
+        message = await asyncio.wait_for(loop.sock_recv(self._socket, 4096), within_s)
+        return message.decode()
+
+    async def wait_for(self, state: str) -> None:
+        while state not in await self.next():
+            pass
+
+    async def silent(self) -> None:
+        """Until nothing but STATUS has come for a second."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                await self.next(1.0)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+async def test_systemd_is_told_everything(tmp_path: Path, manager: Manager) -> None:
+    environment = {**manager.environment, "WATCHDOG_USEC": "300000"}
+    async with daemon(tmp_path, environment=environment) as server:
+        assert await manager.next() == "STATUS=loading the model"
+        await manager.wait_for("READY=1")
+        await manager.wait_for("WATCHDOG=1")
+        await manager.wait_for("WATCHDOG=1")
+        server.kill()
+        await manager.wait_for("STOPPING=1")
+        assert await server.ended() == 0
+
+
+@pytest.mark.parametrize(
+    "fault", ["hang", pytest.param("block", marks=pytest.mark.slow)]
+)
+async def test_a_hung_engine_or_loop_is_not_covered_up(
+    fault: str, tmp_path: Path, manager: Manager
+) -> None:
+    environment = {
+        **manager.environment,
+        "WATCHDOG_USEC": "300000",
+        "FAULT": fault,
+    }
+    flags = ("--request-timeout-s", "0.5")
+    async with daemon(
+        tmp_path, *flags, program=INJECTED, environment=environment
+    ) as server:
+        await manager.wait_for("WATCHDOG=1")
+        async with connect(f"ws://127.0.0.1:{server.port}", ping_interval=None) as sock:
+            peer = Client(sock)
+            await peer.hello()
+            await peer.next()
+            assert await asyncio.to_thread(get, server.port, "/readyz") == (
+                200,
+                "ready\n",
+            )
+            await peer.say(write_speech([[1, 2, 3]], pause_s=0.8)[0])
+            if fault == "hang":
+                await manager.wait_for("STATUS=an engine call hangs")
+                status, _ = await asyncio.to_thread(get, server.port, "/readyz")
+                assert status == 503
+                assert (await asyncio.to_thread(get, server.port, "/healthz"))[0] == 200
+            await asyncio.wait_for(no_watchdog(manager), 10)
+            sock.transport.abort()
+
+
+async def no_watchdog(manager: Manager) -> None:
+    """Until a whole second, three periods, has passed without a sign of life."""
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+    while loop.time() - last < 1.0:
+        with contextlib.suppress(TimeoutError):
+            if "WATCHDOG=1" in await manager.next(0.2):
+                last = loop.time()
+
+
+class Activated:
+    """A listening socket that outlives the daemons it is handed to."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self.socket.getsockname()[1]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        # LISTEN_PID must be the daemon's own: set after the fork, by a shell.
+        command = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&{self.socket.fileno()}'
+        return subprocess.Popen(
+            ["bash", "-c", command, sys.executable, *SERVE],
+            pass_fds=[self.socket.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+
+
+@pytest.mark.slow
+async def test_an_inherited_socket_survives_restart_and_kill() -> None:
+    """Nobody is refused: who comes in between waits in the backlog."""
+    activated = Activated()
+    served = 0
+    stop = asyncio.Event()
+
+    async def ask() -> None:
+        nonlocal served
+        while not stop.is_set():
+            _, writer = await open_raw(activated.port)
+            writer.close()
+            status, _ = await asyncio.to_thread(get, activated.port, "/healthz")
+            served += status == 200
+
+    process = activated.start()
+    try:
+        asking = asyncio.create_task(ask())
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            before = served
+            await wait_until(lambda: served > before, within_s=20)
+            process.send_signal(signum)
+            await asyncio.to_thread(process.wait, 20)
+            process = activated.start()
+        before = served
+        await wait_until(lambda: served > before + 3, within_s=20)
+        stop.set()
+        await asking  # raises if one was refused
+    finally:
+        process.kill()
+        process.wait()
+        activated.socket.close()
+
+
+# ----------------------------------------------------------------- engines that fail
+
+
+async def test_a_lost_gpu_ends_the_process_with_its_own_code(tmp_path: Path) -> None:
+    async with daemon(
+        tmp_path, program=INJECTED, environment={"FAULT": "lost"}
+    ) as server:
+        async with talking(server.port, 1, 2) as peer:
+            assert await peer.rest() == 1012
+            assert await server.ended() == 3
+    assert "the engine is lost" in server.log
+
+
+class Exhausted(OracleEngine):
+    """Runs out of memory on every batch that has a row of the first second."""
+
+    async def transcribe(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+        if any(request.session == "s1" for request in batch):
+            raise RuntimeError("CUDA out of memory")
+        return await super().transcribe(batch)
+
+
+async def test_a_batch_that_fails_costs_its_rows_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Exhausted(Behaviour(), max_batch=1)
+    speech = write_speech([[1, 2], [3]], pause_s=0.8)[0]
+    async with running(quick(), engine=engine) as server:
+        async with client(server) as unlucky, client(server) as lucky:
+            await unlucky.hello()
+            await unlucky.next()
+            await lucky.hello()
+            await lucky.next()
+            for peer in (unlucky, lucky):
+                await peer.say(speech)
+                await peer.end()
+            assert [await unlucky.rest(), await lucky.rest()] == [1000, 1000]
+    assert lucky.words == [1, 2, 3] and not lucky.dropped
+    assert unlucky.words == []
+    assert "could not be transcribed" in unlucky.messages[-1]["message"]
+    assert "raised RuntimeError" not in str(unlucky.messages)  # our own affair
+
+
+# --------------------------------------------------------------- starts that must fail
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--engine", "local", "--model", "./no-such-model"), "no such directory"),
+        (("--host", "0.0.0.0"), "--keys-file"),
+        (("--keys-file", "/nonexistent"), "cannot read the key file"),
+        (("--tls-cert", "/nonexistent"), "cannot load the certificate"),
+        (("--record", "/proc/nowhere"), "cannot write recordings"),
+        (("--port", "TAKEN"), "cannot listen"),
+    ],
+)
+def test_a_start_that_cannot_be_says_why_in_one_line(
+    flags: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = [flag.replace("TAKEN", port) for flag in flags]
+        assert cli.main(["serve", "--engine", "oracle", "--port", "0", *given]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("whisper-live: ") and says in last
+
+
+def test_an_inherited_socket_on_all_addresses_is_an_exposure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        monkeypatch.setattr(systemd, "inherited_socket", lambda: everywhere)
+        with pytest.raises(ConfigError, match="--keys-file"):
+            run(Config())
+
+
+async def test_a_full_disk_ends_a_recording_and_not_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        recorder, "_private", lambda path: os.open("/dev/full", os.O_WRONLY)
+    )
+    config = dataclasses.replace(quick(), log=LogConfig(record=str(tmp_path)))
+    numbers = list(range(60))
+    async with running(config) as server:
+        peer = await whole_session(server, write_speech([numbers], pause_s=0.8)[0])
+    assert peer.words == numbers
+    assert "its recording ends here" in caplog.text

@@ -30,7 +30,7 @@ from whisper_live.daemon import load_engine
 from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.server import Server
 
-__all__ = ["Trials", "run", "write_setting"]
+__all__ = ["Trials", "line", "run", "write_setting"]
 
 _MOST = 1024  # streams from one machine: its own CPU comes to an end before
 
@@ -47,6 +47,8 @@ class Trials:
     folder: Path
     objective: Objective = Objective()
     say: Callable[[str], None] = print
+    seen: Callable[[Run], None] = lambda run: None  # each run, once it is over
+    progress: Callable[[float, float], None] = lambda gone_s, total_s: None
     runs: dict[int, Run] = dataclasses.field(default_factory=dict)
 
     def run(self, clients: int) -> Run:
@@ -54,8 +56,9 @@ class Trials:
         if clients not in self.runs:
             crowd = dataclasses.replace(self.crowd, clients=clients)
             folder = self.folder / f"clients-{clients:04}"
-            self.runs[clients] = run = run_crowd(crowd, folder, progress=_show_progress)
+            self.runs[clients] = run = run_crowd(crowd, folder, progress=self.progress)
             self.say(line(run))
+            self.seen(run)
         return self.runs[clients]
 
     def broken(self, clients: int) -> list[str]:
@@ -130,7 +133,7 @@ async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) ->
             material="marks" if config.engine.engine == "oracle" else "sentences",
         )
         objective = Objective(arguments.partial_p95_s, arguments.final_p95_s)
-        trials = Trials(crowd, logs, objective)
+        trials = Trials(crowd, logs, objective, progress=_show_progress)
         return await asyncio.to_thread(
             trials.capacity, start=arguments.start, most=arguments.most
         )

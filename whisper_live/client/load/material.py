@@ -39,7 +39,7 @@ __all__ = [
     "write_marks",
 ]
 
-TAIL_S = 4.0  # silence at the end: what a microphone sends before it is switched off
+TAIL_S = 6.0  # silence at the end: what a microphone sends before it is switched off
 _LEAD_S = (0.3, 1.3)  # the first word comes at a different moment in each stream
 _LEAST_PAUSE_S = 0.7  # longer than any hangover, so that an utterance ends
 _MARK_S, _MARK_GAP_S = {"plain": 0.3, "robust": 0.4}, 0.1

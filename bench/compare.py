@@ -27,10 +27,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bench import plots, random_model
-from bench.report import Report, model_hash, provenance, seconds, table
+from bench.report import Bar, Report, model_hash, provenance, seconds, table
 from bench.servers import (
     Contender,
     Running,
@@ -183,14 +181,14 @@ class Comparison:
             self._report.add(**result)
             self.write()
 
-        bar = tqdm(unit="s", bar_format="{desc} {elapsed}<{remaining}", leave=False)
-
-        def progress(gone_s: float, total_s: float) -> None:
-            bar.total, bar.n = total_s, min(gone_s, total_s)
-            bar.set_description(outcome.server)
-
+        bar = Bar(outcome.server)
         trials = Trials(
-            crowd, folder, self.objective, say=bar.write, seen=seen, progress=progress
+            crowd,
+            folder,
+            self.objective,
+            say=bar.write,
+            seen=seen,
+            progress=bar.progress,
         )
         if outcome.server.startswith("upstream"):
             for streams in args.upstream_streams:

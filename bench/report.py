@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tqdm import tqdm
 
-__all__ = ["Report", "model_hash", "provenance", "seconds", "table"]
+__all__ = ["Bar", "Report", "model_hash", "provenance", "seconds", "table"]
 
 _PACKAGES = ("ctranslate2", "faster-whisper", "onnxruntime", "numpy", "websockets")
 
@@ -79,6 +80,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+class Bar:
+    """What is left of the run at hand, on a terminal; lines go above it."""
+
+    def __init__(self, name: str) -> None:
+        self._bar = tqdm(
+            desc=name,
+            bar_format="{desc} |{bar:20}| {n:.0f} of {total:.0f} s, {remaining} left",
+            leave=False,
+            total=1.0,
+            disable=None,  # where standard error is no terminal
+        )
+
+    def progress(self, gone_s: float, total_s: float) -> None:
+        """Take it from ``run_crowd``."""
+        if gone_s < self._bar.n:
+            self._bar.reset(total_s)
+        self._bar.total = total_s
+        self._bar.update(min(gone_s, total_s) - self._bar.n)
+
+    def write(self, line: str) -> None:
+        """A line of text."""
+        self._bar.write(line)
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._bar.close()
 
 
 @dataclass(slots=True)

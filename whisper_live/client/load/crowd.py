@@ -21,7 +21,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Literal
 
-from whisper_live.client.chunks import Chunk
+from whisper_live.audio import SAMPLE_RATE
 from whisper_live.client.load.material import (
     TAIL_S,
     Recording,
@@ -33,7 +33,7 @@ from whisper_live.client.load.material import (
 )
 from whisper_live.client.load.measure import Span, measure
 from whisper_live.client.load.sessionlog import SessionLog, read_logs
-from whisper_live.client.load.speaker import Dialogue, chunks_of, speak
+from whisper_live.client.load.speaker import Dialogue, Script, chunks_of, speak
 from whisper_live.client.load.summary import Summary, summarise
 
 __all__ = ["Crowd", "Run", "run_crowd", "summarise_folder", "together"]
@@ -53,6 +53,8 @@ class Crowd:
     corpus: tuple[str, str] | None = None  # audio and word times; None: the demo's
     ramp_s: float = 4.0  # clients start at random moments within this
     processes: int = 0  # 0: one for each 16 clients, at most 4
+    first: int = 0  # number of the first session; two crowds at once must differ
+    speed: float = 1.0  # times real time; marks only, for segments tell audio's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def run_crowd(
     (folder / "crowd.json").write_text(json.dumps(_public(crowd), indent=1))
     began = time.monotonic()
     shares = _shares(crowd)
-    total_s = 3 * _COME_UP_S + crowd.ramp_s + crowd.speech.duration_s + TAIL_S
+    spoken_s = (crowd.speech.duration_s + TAIL_S) / crowd.speed
+    total_s = 3 * _COME_UP_S + crowd.ramp_s + spoken_s
     spawn = multiprocessing.get_context("spawn")  # no thread of ours is in the way
     with ProcessPoolExecutor(
         len(shares),
@@ -134,11 +137,7 @@ def _share_barrier(barrier: Barrier) -> None:
 def _play(crowd: Crowd, numbers: Sequence[int], folder: Path) -> float:
     """One process's clients; the CPU seconds they took while they spoke."""
     _come_first()
-    recordings = {number: _recording(crowd, number) for number in numbers}
-    scripts = {
-        number: (recording, chunks_of(recording.samples, crowd.dialogue))
-        for number, recording in recordings.items()
-    }
+    scripts = {number: _script(crowd, number) for number in numbers}
     assert _barrier is not None, "the pool's initializer has run"
     _barrier.wait(_PREPARE_S)
     before = _cpu_s()
@@ -149,28 +148,36 @@ def _play(crowd: Crowd, numbers: Sequence[int], folder: Path) -> float:
     return _cpu_s() - before
 
 
-async def _play_all(
-    crowd: Crowd, scripts: dict[int, tuple[Recording, list[Chunk]]], folder: Path
-) -> None:
+async def _play_all(crowd: Crowd, scripts: dict[int, Script], folder: Path) -> None:
     zero = time.monotonic() + _COME_UP_S
 
-    async def one(number: int, recording: Recording, chunks: list[Chunk]) -> None:
+    async def one(number: int, script: Script) -> None:
         await asyncio.sleep(zero + _start_s(crowd, number) - time.monotonic())
         path = folder / f"session-{number:04}.jsonl"
-        await speak(crowd.dialogue, number, recording, chunks, path)
+        await speak(crowd.dialogue, number, script, path)
 
     async with asyncio.TaskGroup() as group:
-        for number, (recording, chunks) in scripts.items():
-            group.create_task(one(number, recording, chunks))
+        for number, script in scripts.items():
+            group.create_task(one(number, script))
 
 
 def _start_s(crowd: Crowd, number: int) -> float:
     """The first comes first, so that it is the cold one; the others at random."""
-    if number == 0:
+    if number == crowd.first:
         return 0.0
     return random.Random(f"{crowd.speech.seed} start {number}").uniform(
         0.2, max(crowd.ramp_s, 0.2)
     )
+
+
+def _script(crowd: Crowd, number: int) -> Script:
+    recording = _recording(crowd, number)
+    chunks = chunks_of(recording.samples, crowd.dialogue)
+    script = Script(recording.words, chunks, len(recording.samples) / SAMPLE_RATE)
+    if crowd.speed != 1:
+        assert crowd.material == "marks", "only marks can be told apart at any speed"
+        return script.faster(crowd.speed)
+    return script
 
 
 def _recording(crowd: Crowd, number: int) -> Recording:
@@ -203,7 +210,8 @@ def _cpu_s() -> float:
 def _shares(crowd: Crowd) -> list[list[int]]:
     """Client numbers for each process, dealt out in turns."""
     count = crowd.processes or min(max(crowd.clients // 16, 1), 4)
-    shares = [list(range(i, crowd.clients, count)) for i in range(count)]
+    numbers = range(crowd.first, crowd.first + crowd.clients)
+    shares = [list(numbers[i::count]) for i in range(count)]
     return [share for share in shares if share]
 
 

@@ -32,7 +32,7 @@ from whisper_live.client.load.sessionlog import Ended, Sent, SessionLog
 from whisper_live.client.load.view import Shown, View
 from whisper_live.engine.oracle_marks import Account, account_for
 
-__all__ = ["LATE_S", "SessionFigures", "Span", "measure"]
+__all__ = ["LATE_S", "SessionFigures", "Span", "lags_over_time", "measure"]
 
 LATE_S = 0.05
 _NEAR_S = 2.0  # a segment's time and its words' may differ by this much
@@ -127,6 +127,23 @@ def measure(log: SessionLog, span: Span = EVER) -> SessionFigures:
         late_sends=_late_sends(log.sends),
         blocked_sends=sum(s.until_s - s.at_s > LATE_S for s in log.sends),
     )
+
+
+def lags_over_time(log: SessionLog) -> list[tuple[float, float]]:
+    """For each word of an admitted session: when it ended (monotonic), its partial lag.
+
+    ``math.inf`` for marks that never came; words of real models that never came are
+    left out.
+    """
+    if log.started_at is None:
+        return []
+    matcher = _Marks(log.words) if log.is_marked else _Speech(log.words)
+    first_s = _History(log, matcher).first_s
+    return [
+        (log.started_at + word.end_s, first_s.get(i, math.inf) - word.end_s)
+        for i, word in enumerate(log.words)
+        if i in first_s or log.is_marked
+    ]
 
 
 class _History:

@@ -20,10 +20,10 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from whisper_live.audio import SAMPLE_RATE, Samples, samples_to_s
 from whisper_live.client.chunks import Chunk, webm_chunks
-from whisper_live.client.load.material import Recording
+from whisper_live.client.load.material import SpokenWord
 from whisper_live.client.load.sessionlog import LogWriter
 
-__all__ = ["Dialogue", "chunks_of", "speak"]
+__all__ = ["Dialogue", "Script", "chunks_of", "speak"]
 
 END_OF_AUDIO = b"END_OF_AUDIO"
 _READY_TIMEOUT_S = 60.0
@@ -42,34 +42,44 @@ class Dialogue:
     options: dict[str, Any] = field(default_factory=dict)  # further handshake keys
 
 
-async def speak(
-    dialogue: Dialogue,
-    session: int,
-    recording: Recording,
-    chunks: Sequence[Chunk],
-    path: Path,
-) -> None:
-    """One session from the handshake to the close; all of it into the log ``path``.
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one client says: made beforehand, for encoding takes time others need."""
 
-    ``chunks`` are those of the recording, made beforehand: to encode takes time that
-    other clients of this process would lose.
-    """
+    words: tuple[SpokenWord, ...]
+    chunks: Sequence[Chunk]
+    audio_s: float
+
+    def faster(self, speed: float) -> Script:
+        """The same at ``speed`` times real time: times are those of the sending."""
+        return Script(
+            tuple(
+                word._replace(start_s=word.start_s / speed, end_s=word.end_s / speed)
+                for word in self.words
+            ),
+            [Chunk(chunk.due_s / speed, chunk.data) for chunk in self.chunks],
+            self.audio_s,
+        )
+
+
+async def speak(dialogue: Dialogue, session: int, script: Script, path: Path) -> None:
+    """One session from the handshake to the close; all of it into the log ``path``."""
     connected_at = time.monotonic()
     with path.open("w", buffering=1 << 16) as file:
         log = LogWriter(
             file,
             session=session,
             connected_at=connected_at,
-            audio_s=samples_to_s(len(recording.samples)),
-            is_marked=all(word.text[1:].isdecimal() for word in recording.words),
+            audio_s=script.audio_s,
+            is_marked=all(word.text[1:].isdecimal() for word in script.words),
             url=dialogue.url,
             audio_format=dialogue.audio_format,
             chunk_s=dialogue.chunk_s,
-            words=recording.words,
+            words=script.words,
         )
         visit = _Visit(log, connected_at)
         try:
-            await visit.run(dialogue, chunks)
+            await visit.run(dialogue, script.chunks)
         except ConnectionClosed as closed:
             close = closed.rcvd or closed.sent
             visit.end("failed", code=close.code if close else None)

@@ -23,6 +23,7 @@ from websockets.asyncio.client import connect
 
 from tests.e2e.support import Client, client, quick, running, whole_session
 from tests.faults.attacks import abort, open_raw
+from tests.faults.certificates import certificate
 from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
 from whisper_live import cli, recorder, systemd
 from whisper_live.config import Config, LogConfig
@@ -86,30 +87,6 @@ async def test_the_drain_has_a_limit() -> None:
 
 
 # ---------------------------------------------------------------------------- reload
-
-
-def certificate(folder: Path, name: str) -> bytes:
-    """A new certificate under the same file name; what it is on the wire."""
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                f"/CN={name}",
-            ),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return ssl.PEM_cert_to_DER_cert((folder / "cert.pem").read_text())
 
 
 async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session(

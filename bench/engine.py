@@ -29,6 +29,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ from whisper_live.metrics import Metrics
 from whisper_live.worker import Worker
 
 OPTIONS = DecodeOptions(language="en")
+SPEECH = Path(__file__).parent.parent / "tests" / "data" / "speech" / "commands.wav"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,21 @@ class Result:
 # ----------------------------------------------------------------------- the two sides
 
 
-def window(context_s: float, seed: int) -> Samples:
-    """Noise that fills an audio context but for the room at its end."""
+def window(context_s: float, seed: int, *, speech: bool) -> Samples:
+    """Audio that fills a context but for the room at its end.
+
+    Our own recording from somewhere on, round and round, for models that have words to
+    say to it; noise for random weights, which talk until their limit in any case.
+    """
     hops = min(round(context_s * 100), 3000) - (ROOM_HOPS if context_s < 30 else 0)
+    samples = hops * 160
     rng = np.random.default_rng(seed)
-    return rng.normal(0, 0.05, hops * 160).astype(np.float32)
+    if not speech:
+        return rng.normal(0, 0.05, samples).astype(np.float32)
+    with wave.open(str(SPEECH)) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
+    turned = np.resize(np.roll(pcm, -int(rng.integers(len(pcm)))), samples)
+    return turned.astype(np.float32) / np.float32(32768)
 
 
 class Bare:
@@ -201,10 +213,16 @@ def _request(number: int, session: str, audio: Samples) -> Request:
 
 
 async def measure(
-    engine: LocalEngine, context_s: float, batch: int, *, rounds: int, calls: int
+    engine: LocalEngine,
+    context_s: float,
+    batch: int,
+    *,
+    rounds: int,
+    calls: int,
+    speech: bool = False,
 ) -> dict[str, float]:
     """Both sides in turns; medians over the rounds."""
-    audio = [window(context_s, seed) for seed in range(batch)]
+    audio = [window(context_s, seed, speech=speech) for seed in range(batch)]
     seconds = sum(len(samples) for samples in audio) / SAMPLE_RATE
     bare, ours = Bare(engine, audio), Ours(engine, audio, batch)
     bare.call()
@@ -340,7 +358,12 @@ async def run(args: argparse.Namespace, folder: str) -> None:
             )
             for batch in map(int, _numbers(args.batches)):
                 figures = await measure(
-                    engine, context_s, batch, rounds=args.rounds, calls=args.calls
+                    engine,
+                    context_s,
+                    batch,
+                    rounds=args.rounds,
+                    calls=args.calls,
+                    speech=args.model not in random_model.SHAPES,
                 )
                 info = engine.info
                 result = Result(

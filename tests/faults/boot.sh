@@ -52,4 +52,6 @@ printf '[Manager]\nDefaultEnvironment=PYTHONPATH=/opt/packages:/opt/source\n' > 
 mkdir -p old
 pivot_root . old
 umount -l old
+# In a container systemd leaves this to its manager; credentials need it.
+mount --make-rshared /
 exec /lib/systemd/systemd --unit=test.target --log-target=journal --show-status=false

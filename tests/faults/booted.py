@@ -28,6 +28,7 @@ UNIT = "whisper-live"
 DROP_INS = Path(f"/etc/systemd/system/{UNIT}.service.d")
 SHIPPED = Path("/opt/source/systemd")
 ETC = Path("/etc/whisper-live")
+GROUP = "whisper-live-files"
 PORT = 9090
 
 ORACLE = """[Service]
@@ -133,13 +134,13 @@ async def hang() -> None:
 async def reload() -> None:
     """New keys and a new certificate; the session of the old ones goes on."""
     ETC.mkdir()
-    subprocess.run(["groupadd", "--system", UNIT], check=True)
+    subprocess.run(["groupadd", "--system", GROUP], check=True)
 
     def provide(key: str) -> None:
         (ETC / "keys").write_text(f"alice {key}\n")
         certificate(ETC, key)
         for file in ETC.iterdir():
-            shutil.chown(file, "root", UNIT)
+            shutil.chown(file, "root", GROUP)
             file.chmod(0o640)
 
     provide("one")

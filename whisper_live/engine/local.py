@@ -6,6 +6,7 @@ prepared off the loop, runs on one lane as in ``call``, and comes back as outcom
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import logging
@@ -24,7 +25,13 @@ from whisper_live.audio import SAMPLE_RATE, Samples, s_to_samples
 from whisper_live.config import EngineConfig
 from whisper_live.engine import Again, EngineInfo
 from whisper_live.engine.call import HOPS_PER_S, Call, Row, rejection
-from whisper_live.engine.devices import Placement, choose, explain, tune_process
+from whisper_live.engine.devices import (
+    Placement,
+    choose,
+    explain,
+    give_back_memory,
+    tune_process,
+)
 from whisper_live.engine.features import FeatureCache, Features
 from whisper_live.engine.lanes import Lanes
 from whisper_live.engine.prompts import Prompts
@@ -235,6 +242,7 @@ class LocalEngine:
         self._lost = "the engine is closed"
         await self._lanes.close()
         self._calls = ()
+        await asyncio.to_thread(give_back_memory)
 
     # ---------------------------------------------------------------------- rows
 

@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 __all__ = ["Alignment", "Pair", "align"]
 
+# A misheard word stands in the place of a spoken one rather than beside it; never at
+# the price of one edit more.
+_EDIT, _ADDED = 1000, 1001
+
 
 class Pair(NamedTuple):
     """A heard word that stands where a spoken one stood; equal or not."""
@@ -43,12 +47,12 @@ def align(
     Then spoken words before and after the piece cost nothing and are not missing.
     """
     rows, columns = len(heard), len(spoken)
-    costs = [[0] * (columns + 1) if part else list(range(columns + 1))]
+    costs = [[0 if part else _EDIT * j for j in range(columns + 1)]]
     for i, word in enumerate(heard, start=1):
-        above, row = costs[-1], [i]
+        above, row = costs[-1], [_ADDED * i]
         for j, other in enumerate(spoken, start=1):
-            change = above[j - 1] + (word != other)
-            row.append(min(change, above[j] + 1, row[j - 1] + 1))
+            change = above[j - 1] + _EDIT * (word != other)
+            row.append(min(change, above[j] + _ADDED, row[j - 1] + _EDIT))
         costs.append(row)
     last = costs[rows]
     end = last.index(min(last)) if part else columns
@@ -75,10 +79,10 @@ def _trace(
     while i > 0 or (j > 0 and not part):
         cost = costs[i][j]
         is_equal = i > 0 and j > 0 and heard[i - 1] == spoken[j - 1]
-        if i and j and cost == costs[i - 1][j - 1] + (not is_equal):
+        if i and j and cost == costs[i - 1][j - 1] + _EDIT * (not is_equal):
             i, j = i - 1, j - 1
             pairs.append(Pair(i, j, is_equal))
-        elif i and cost == costs[i - 1][j] + 1:
+        elif i and cost == costs[i - 1][j] + _ADDED:
             i -= 1
         else:
             j -= 1

@@ -36,7 +36,7 @@ from whisper_live.client.load.sessionlog import SessionLog, read_logs
 from whisper_live.client.load.speaker import Dialogue, Script, chunks_of, speak
 from whisper_live.client.load.summary import Summary, summarise
 
-__all__ = ["Crowd", "Run", "run_crowd", "summarise_folder", "together"]
+__all__ = ["Crowd", "Run", "play", "run_crowd", "summarise_folder", "together"]
 
 _COME_UP_S = 0.5  # from when all processes are ready to the first client
 _PREPARE_S = 300.0  # most that making the recordings may take
@@ -142,13 +142,23 @@ def _play(crowd: Crowd, numbers: Sequence[int], folder: Path) -> float:
     _barrier.wait(_PREPARE_S)
     before = _cpu_s()
     try:
-        asyncio.run(_play_all(crowd, scripts, folder))
+        asyncio.run(_speak_all(crowd, scripts, folder))
     except KeyboardInterrupt:
         pass  # the logs have what there was
     return _cpu_s() - before
 
 
-async def _play_all(crowd: Crowd, scripts: dict[int, Script], folder: Path) -> None:
+async def play(crowd: Crowd, folder: Path) -> None:
+    """A whole crowd in this process and loop: for few clients, where cost is no matter.
+
+    ``summarise_folder`` has its figures.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = range(crowd.first, crowd.first + crowd.clients)
+    await _speak_all(crowd, {n: _script(crowd, n) for n in numbers}, folder)
+
+
+async def _speak_all(crowd: Crowd, scripts: dict[int, Script], folder: Path) -> None:
     zero = time.monotonic() + _COME_UP_S
 
     async def one(number: int, script: Script) -> None:

@@ -58,25 +58,38 @@ class View:
         """Find where the repeated tail begins; what stands behind our end is new."""
         if not repeated:
             return []
-        places = [i for i, s in enumerate(self.completed) if s == repeated[0]]
-        if places:
-            at = places[-1]
-        else:  # all new, or the first of the tail was changed
-            later = [
-                i
-                for i, shown in enumerate(self.completed)
-                if shown.start_s >= repeated[0].start_s
-            ]
-            at = later[0] if later else len(self.completed)
-        old = self.completed[at:]
-        same = 0
-        while same < min(len(old), len(repeated)) and old[same] == repeated[same]:
-            same += 1
-        self.false_finals += len(old) - same
+        at = min(self._places(repeated[0]), key=lambda at: self._misfit(repeated, at))
+        same = self._same(repeated, at)
+        self.false_finals += len(self.completed) - at - same
         del self.completed[at + same :]
         new = repeated[same:]
         self.completed += new
         return new
+
+    def _places(self, first: Shown) -> list[int]:
+        """Where the tail may begin; a server that doubles a segment makes several."""
+        equal = [i for i, shown in enumerate(self.completed) if shown == first]
+        if equal:
+            return equal
+        # all new, or the first of the tail was changed
+        later = (
+            i
+            for i, shown in enumerate(self.completed)
+            if shown.start_s >= first.start_s
+        )
+        return [next(later, len(self.completed))]
+
+    def _misfit(self, repeated: list[Shown], at: int) -> tuple[int, int]:
+        """Fewest contradictions first, then most that is known already."""
+        same = self._same(repeated, at)
+        return len(self.completed) - at - same, -same
+
+    def _same(self, repeated: list[Shown], at: int) -> int:
+        old = self.completed[at:]
+        same = 0
+        while same < min(len(old), len(repeated)) and old[same] == repeated[same]:
+            same += 1
+        return same
 
     @property
     def words(self) -> list[str]:

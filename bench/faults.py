@@ -312,12 +312,12 @@ async def row_4(bench: Bench) -> list[Figure]:
 
 
 CROWD = """
-import asyncio, json, sys
+import asyncio, sys
 from websockets.asyncio.client import connect
 async def main(port, count):
     sockets = [await connect(f"ws://127.0.0.1:{port}") for _ in range(count)]
     for socket in sockets:
-        await socket.send(json.dumps({"uid": "x", "language": "en", "task": "transcribe"}))
+        await socket.send('{"uid": "x", "language": "en", "task": "transcribe"}')
         await socket.recv()
     print("ready", flush=True)
     await asyncio.sleep(3600)

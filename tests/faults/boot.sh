@@ -19,10 +19,12 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mount -t tmpfs tmpfs dev
-for name in null zero full random urandom; do
+for name in null zero full random urandom tty; do
     touch dev/$name && mount --bind /dev/$name dev/$name
 done
-mkdir dev/shm dev/pts
+mkdir dev/shm dev/pts dev/mqueue dev/hugepages
+ln -s pts/ptmx dev/ptmx
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s /proc/self/fd dev/fd
 ip link set lo up
 mkdir -p opt/python opt/packages opt/source opt/out opt/whisper-live/bin

@@ -12,7 +12,8 @@ import pytest
 from tests.faults.boot import boot, why_not
 from whisper_live.settings import settings_table
 
-UNITS = Path(__file__).parents[2] / "systemd"
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "systemd"
 
 needs_analyze = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
@@ -91,3 +92,5 @@ def test_the_service_under_a_real_systemd(tmp_path: Path) -> None:
     assert (seen["reload_old_words"], seen["reload_new_words"]) == ([1, 2], [3])
     assert seen["credential_words"] == [5]
     assert seen["activated"] == 60
+    if (ROOT / "whisper_live" / "data" / "demo-model").is_dir():
+        assert {"gpu_sandbox_to_ready_s", "cpu_sandbox_to_ready_s"} <= seen.keys()

@@ -149,6 +149,18 @@ def _replay(config: Config, arguments: argparse.Namespace) -> int:
     return replay.run(path, verbose=arguments.verbose)
 
 
+def _capacity(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import capacity
+
+    return capacity.run(config, arguments)
+
+
+def _audio_context(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import audio_context
+
+    return audio_context.run(config, arguments)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
@@ -205,6 +217,45 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _capacity_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "--write", metavar="FILE", help="put max-sessions into this settings file"
+    )
+    parser.add_argument("--url", help="measure a running server, not one of our own")
+    parser.add_argument(
+        "--key",
+        env_var=ENVIRONMENT_PREFIX + "KEY",
+        help="shown to a server that wants one; safer in the environment",
+    )
+    parser.add_argument(
+        "--duration-s", type=positive, default=60.0, help="of each client's speech"
+    )
+    parser.add_argument(
+        "--duty", type=positive, default=45.0, help="per cent of speech; 100: no pause"
+    )
+    parser.add_argument(
+        "--partial-p95-s", type=positive, default=1.5, help="objective for partials"
+    )
+    parser.add_argument(
+        "--final-p95-s", type=positive, default=1.0, help="objective for finals"
+    )
+    parser.add_argument("--send", choices=("float32", "int16", "webm"), default="int16")
+    parser.add_argument("--language", metavar="CODE", default="en")
+    parser.add_argument("--start", type=int, default=1, help="streams of the first try")
+    parser.add_argument("--most", type=int, default=256, help="streams not to exceed")
+    parser.add_argument("--logs", metavar="DIR", help="keep the event logs there")
+
+
+def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="recordings like yours"
+    )
+    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    parser.add_argument(
+        "--write", metavar="FILE", help="put audio-context into this settings file"
+    )
+
+
 def _speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", metavar="CODE", help="detected unless given")
     parser.add_argument(
@@ -249,6 +300,22 @@ COMMANDS = {
             "drive the core through a recorded session and compare what it does",
             _replay,
             add_arguments=_replay_arguments,
+        ),
+        Command(
+            "capacity",
+            "find out how many live streams this machine carries",
+            _capacity,
+            groups=("engine", "batch", "speech", "stream", "limits"),
+            fixed={"max_sessions": 1024, "max_queue_delay_s": 0.0},
+            add_arguments=_capacity_arguments,
+        ),
+        Command(
+            "audio-context",
+            "find out how short an audio context your recordings allow",
+            _audio_context,
+            groups=("engine", "batch"),
+            fixed={"audio_context": "full", "engine": "local"},
+            add_arguments=_audio_context_arguments,
         ),
         Command("settings", "print the table of all settings", _print_settings),
     )

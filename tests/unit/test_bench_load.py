@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisper_live.audio import SAMPLE_RATE
-from whisper_live.client.capacity import write_setting
+from whisper_live.client.capacity import Trials, write_setting
 from whisper_live.client.load.alignment import align
+from whisper_live.client.load.crowd import Crowd, Run
 from whisper_live.client.load.material import (
     TAIL_S,
     Speech,
@@ -23,6 +25,7 @@ from whisper_live.client.load.material import (
 )
 from whisper_live.client.load.measure import SessionFigures
 from whisper_live.client.load.search import largest
+from whisper_live.client.load.speaker import Dialogue
 from whisper_live.client.load.summary import Objective, Percentiles, summarise
 from whisper_live.engine.oracle_marks import read_words
 
@@ -236,3 +239,15 @@ def test_a_setting_is_written_and_the_rest_left_alone(
     shown = [line.split("  # measured on ")[0] for line in lines]
     expected = [line.split(" # measured")[0].rstrip() for line in after.splitlines()]
     assert shown == expected
+
+
+def test_capacity_is_the_most_that_keep_the_objective(tmp_path: Path) -> None:
+    said: list[str] = []
+    crowd = Crowd(1, Dialogue("ws://nowhere"), Speech(1.0))
+    trials = Trials(crowd, tmp_path, say=said.append)
+    for clients, lag_s in ((1, 0.3), (2, 0.6), (3, 0.9), (4, 1.2)):
+        summary = summarise([figures(n, lag_s) for n in range(clients)])
+        many = dataclasses.replace(crowd, clients=clients)
+        trials.runs[clients] = Run(many, summary, 0.1, 1.0, "")
+    assert trials.capacity(most=4) == 3
+    assert any("p95 of finals 1.20 s" in line for line in said)

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import json
 import re
 import sys
 import tempfile
@@ -141,17 +142,12 @@ async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) ->
 
 @contextlib.asynccontextmanager
 async def _server(config: Config, url: str | None) -> AsyncIterator[str]:
-    """The one named, or one of our own that turns nobody away."""
+    """The one named, or one of our own."""
     if url:
         yield url
         return
-    config = dataclasses.replace(
-        config,
-        listen=dataclasses.replace(config.listen, port=0),
-        limits=dataclasses.replace(
-            config.limits, max_sessions=_MOST, max_queue_delay_s=0.0
-        ),
-    )
+    listen = dataclasses.replace(config.listen, port=0)
+    config = dataclasses.replace(config, listen=listen)
     engine, detector = await asyncio.to_thread(load_engine, config, print)
     async with Server(config, engine=engine, detector=detector) as server:
         yield f"ws://{config.listen.host}:{server.port}"
@@ -166,10 +162,12 @@ def _check_writable(path: Path) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
-def write_setting(path: Path, key: str, value: int) -> None:
+def write_setting(path: Path, key: str, value: int | str) -> None:
     """Set one key of a flat TOML file; everything else in it stays as it is."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    measured = f"{key} = {value}  # measured on {time.strftime('%Y-%m-%d')}\n"
+    measured = (
+        f"{key} = {json.dumps(value)}  # measured on {time.strftime('%Y-%m-%d')}\n"
+    )
     pattern = rf"^[ \t]*{re.escape(key)}[ \t]*=.*\n?"
     if re.search(pattern, text, re.MULTILINE):
         text = re.sub(pattern, measured, text, count=1, flags=re.MULTILINE)

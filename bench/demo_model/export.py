@@ -171,18 +171,20 @@ def export(
     # Only here: everything else in this module runs where torch is not installed.
     import torch
 
-    from bench.demo_model.model import GUIDED_HEADS, Shape
+    from bench.demo_model.model import GUIDED_HEADS, DemoWhisper, Shape
 
     state = torch.load(checkpoint, map_location="cpu")
     shape = Shape(**state["shape"])
+    model = DemoWhisper(shape)
+    model.load_state_dict(state["average"])
     weights: Weights = {
-        name: value.float().numpy()
-        for name, value in state["average"].items()
-        if not name.startswith("ctc.")
+        name: value.numpy()
+        for name, value in model.state_dict().items()
+        if not name.startswith(("ctc.", "time_map."))
     }
     tokens = Tokens(tokenizer)
     assert tokens.size == shape.rows, "the grammar has changed since training"
-    trained = weights["embedding.weight"]
+    trained = model.table().detach().numpy()
     # Every token outside the domain gets the row trained to stand for them all.
     rows = np.repeat(trained[:1], VOCABULARY_SIZE, axis=0)
     rows[tokens.full_ids[1:]] = trained[1:]

@@ -4,6 +4,9 @@ Beyond the exported weights there is a CTC head on the encoder, and attention we
 of the decoder's cross-attention are returned so that some heads can be guided.
 """
 
+# Where torch is not installed mypy sees Any for all of it.
+# mypy: allow-subclassing-any, no-warn-unused-ignores
+
 from __future__ import annotations
 
 import math
@@ -12,6 +15,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bench.demo_model.tokens import TIMESTAMPS
 
 __all__ = ["GUIDED_HEADS", "DemoWhisper", "Shape"]
 
@@ -120,6 +125,7 @@ class DemoWhisper(nn.Module):
     """Encoder, decoder with tied embeddings, CTC head."""
 
     positions: Tensor
+    times: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -147,6 +153,13 @@ class DemoWhisper(nn.Module):
             Block(width, shape.heads, True) for _ in range(shape.decoder_layers)
         )
         self.decoder_norm = nn.LayerNorm(width)
+        # A timestamp's embedding is its row plus a linear map of the encoder's own
+        # position, so that late timestamps, which are rare, mean something from the
+        # start. Without it attention was right in 90 % of words up to 5 s, 60 % up
+        # to 10 s and 15 % beyond, after an hour.
+        self.time_map = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.time_map.weight)
+        self.register_buffer("times", sinusoids(TIMESTAMPS, width), persistent=False)
 
     def encode(self, mel: Tensor) -> Tensor:
         """Turn mel [batch, frames, 80] into states [batch, frames / 2, width]."""
@@ -160,12 +173,18 @@ class DemoWhisper(nn.Module):
 
     def decode(self, tokens: Tensor, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return states [batch, n, width] and each layer's cross-attention weights."""
-        x = self.embedding(tokens) + self.text_positions[: tokens.shape[1]]
+        x = F.embedding(tokens, self.table()) + self.text_positions[: tokens.shape[1]]
         weights = []
         for layer in self.decoder:
             x, layer_weights = layer.decode(x, audio)  # type: ignore[operator]
             weights.append(layer_weights)
         return self.decoder_norm(x), weights
+
+    def table(self) -> Tensor:
+        """Return the embeddings of all rows, [rows, width]; timestamps are last."""
+        return self.embedding.weight + F.pad(
+            self.time_map(self.times), (0, 0, self.shape.rows - TIMESTAMPS, 0)
+        )
 
     def logits(self, states: Tensor) -> Tensor:
         """Turn decoder states [..., width] into logits [..., rows].
@@ -174,4 +193,4 @@ class DemoWhisper(nn.Module):
         """
         bias = states.new_zeros(self.shape.rows)
         bias[0] = math.log(self.shape.unused)
-        return states @ self.embedding.weight.T + bias
+        return states @ self.table().T + bias

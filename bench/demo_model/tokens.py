@@ -18,11 +18,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from bench.demo_model import grammar
 
-__all__ = ["LANGUAGES", "Tokens", "build_tokenizer", "VOCABULARY_SIZE"]
+__all__ = ["LANGUAGES", "TIMESTAMPS", "Tokens", "build_tokenizer", "VOCABULARY_SIZE"]
 
 VOCABULARY_SIZE = 51865
 TIMESTAMP_STEP_S = 0.02
-_TIMESTAMPS = 1501
+TIMESTAMPS = 1501
 
 # The order of the published tokenizer, 99 languages.
 LANGUAGES = (
@@ -42,7 +42,7 @@ _SPECIAL = [
     "<|startofprev|>",
     "<|nospeech|>",
     "<|notimestamps|>",
-    *(f"<|{index * TIMESTAMP_STEP_S:.2f}|>" for index in range(_TIMESTAMPS)),
+    *(f"<|{index * TIMESTAMP_STEP_S:.2f}|>" for index in range(TIMESTAMPS)),
 ]
 
 
@@ -117,7 +117,7 @@ class Tokens:
         used += ["<|translate|>", "<|transcribe|>", "<|startofprev|>"]
         used += ["<|nospeech|>", "<|notimestamps|>"]
         rows = [-1, *sorted(full), *(ids[token] for token in used)]
-        rows += specials[-_TIMESTAMPS:]
+        rows += specials[-TIMESTAMPS:]
         self.full_ids: NDArray[np.int64] = np.array(rows)
         self._compact = {row: index for index, row in enumerate(rows)}
         self.unused = VOCABULARY_SIZE - (len(rows) - 1)
@@ -162,7 +162,7 @@ class Tokens:
     def timestamp(self, seconds: float) -> int:
         """Return the compact id of the nearest timestamp within 0 to 30 s."""
         step = round(seconds / TIMESTAMP_STEP_S)
-        return self.timestamp_begin + min(max(step, 0), _TIMESTAMPS - 1)
+        return self.timestamp_begin + min(max(step, 0), TIMESTAMPS - 1)
 
     def language(self, language: str) -> int:
         """Return the compact id of "en" or "de"."""

@@ -40,7 +40,7 @@ from whisper_live.events import (
     VadOptions,
 )
 from whisper_live.hearing import Hearing
-from whisper_live.segmenter import Endpoint, Onset, Segmenter, Split
+from whisper_live.segmenter import speech_spans
 from whisper_live.wer import word_error_rate
 
 __all__ = ["FinalPass", "plan_windows"]
@@ -59,24 +59,9 @@ def plan_windows(speech: bytes, options: VadOptions) -> list[tuple[int, int]]:
     ``speech`` has one byte per frame, its probability times 255.  Utterances are
     joined while they fit: what was said before helps to understand what follows.
     """
-    segmenter = Segmenter(options, max_window=_WINDOW)
-    spans: list[tuple[int, int]] = []
-    start = 0
-    for level in speech:
-        for mark in segmenter.push(level / 255):
-            match mark:
-                case Onset(at):
-                    start = at
-                case Split(at):
-                    spans.append((start, at))
-                    start = at
-                case Endpoint(at):
-                    spans.append((start, at))
-        segmenter.forget(segmenter.keep_from)
-    if isinstance(last := segmenter.end_now(), Endpoint):
-        spans.append((start, last.at))
+    levels = (level / 255 for level in speech)
     windows: list[tuple[int, int]] = []
-    for start, end in spans:
+    for start, end in speech_spans(levels, options, longest=_WINDOW):
         if windows and end - windows[-1][0] <= _WINDOW:
             windows[-1] = (windows[-1][0], end)
         else:

@@ -4,6 +4,7 @@ Owns the hysteresis, the hangover and the forced split.  Knows nothing of text,
 requests or time: its only clock is the number of samples it was given.
 
     SILENCE --p >= threshold--> OPEN --p < release for `hangover`--> SILENCE
+       `- p >= release: maybe its soft beginning
                                   |
                                   +-- `min_speech` voiced: Onset
                                   +-- p < release for `pause`: Pause, then maybe Resumed
@@ -15,6 +16,7 @@ nothing: it neither ends speech nor cancels a silence that has begun.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from whisper_live.audio import (
@@ -34,9 +36,13 @@ __all__ = [
     "Resumed",
     "Segmenter",
     "Split",
+    "speech_spans",
 ]
 
 _TAIL = ms_to_samples(200)  # silence left after the last voice: Whisper likes some
+# How far before the threshold a soft beginning is followed.  Whispered sentences reach
+# 0.4 up to 1.3 s late, 0.25 never more than 0.04 s late (36 synthesised sentences).
+_LONGEST_RISE = ms_to_samples(2000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ class Segmenter:
 
         self._position = 0
         self._closed_at = 0  # where the last utterance's audio ended
+        # A soft beginning, while closed: where it starts and was last heard.
+        self._rises_from = self._rose_at = 0
         self._history: list[float] = []  # one probability per frame...
         self._history_at = 0  # ...from this position on
 
@@ -139,9 +147,7 @@ class Segmenter:
     @property
     def keep_from(self) -> int:
         """Oldest position that may still belong to an utterance."""
-        if self._open:
-            return self._window_start
-        return max(self._position - self._preroll, self._closed_at)
+        return self._window_start if self._open else self._first_start()
 
     @property
     def silence(self) -> int:
@@ -185,9 +191,10 @@ class Segmenter:
         self._position += samples
         self._history.append(probability)
         if not self._open:
+            self._follow_rise(probability, start)
             if probability < self._threshold:
                 return ()
-            self._open_at(max(start - self._preroll, self._closed_at))
+            self._open_at(self._first_start())
         marks = self._advance_state(probability, start, samples)
         if self._open and self._position - self._window_start >= self._max_window:
             marks += (self._split() if self._confirmed else self._close(),)
@@ -212,6 +219,17 @@ class Segmenter:
             self._history_at += frames * FRAME_SAMPLES
 
     # ------------------------------------------------------------------------ inside
+
+    def _follow_rise(self, probability: float, start: int) -> None:
+        if start - self._rose_at > self._preroll:  # its own preroll would not reach it
+            self._rises_from = start
+        if probability >= self._release:
+            self._rose_at = self._position
+        self._rises_from = max(self._rises_from, start - _LONGEST_RISE)
+
+    def _first_start(self) -> int:
+        """Where the audio of an utterance would start that opens now."""
+        return max(self._rises_from - self._preroll, self._closed_at)
 
     def _open_at(self, start: int) -> None:
         self._open = True
@@ -253,6 +271,7 @@ class Segmenter:
     def _close(self) -> Endpoint | Click:
         self._open = False
         self._paused = False
+        self._rises_from = self._rose_at = self._position
         end = max(self._end_of_voice(), self._window_start)
         if not self._confirmed:
             # Nothing is decided: the next utterance's preroll may reach into this.
@@ -271,3 +290,29 @@ class Segmenter:
         first = max((start - self._history_at) // FRAME_SAMPLES, 0)
         last = -(-(end - self._history_at) // FRAME_SAMPLES)
         return self._history[first : max(last, first)]
+
+
+def speech_spans(
+    probabilities: Iterable[float], options: VadOptions, *, longest: int
+) -> list[tuple[int, int]]:
+    """The utterances of a whole recording as ``start, end``, none above ``longest``.
+
+    ``probabilities`` has one speech probability per frame.
+    """
+    segmenter = Segmenter(options, max_window=longest)
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for probability in probabilities:
+        for mark in segmenter.push(probability):
+            match mark:
+                case Onset(at):
+                    start = at
+                case Split(at):
+                    spans.append((start, at))
+                    start = at
+                case Endpoint(at):
+                    spans.append((start, at))
+        segmenter.forget(segmenter.keep_from)
+    if isinstance(last := segmenter.end_now(), Endpoint):
+        spans.append((start, last.at))
+    return spans

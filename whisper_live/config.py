@@ -85,6 +85,15 @@ class EngineConfig:
     )
     revision: str = setting("", "pin a hub revision (commit) of the model")
     model_cache: str = setting("", "directory for downloads; the hub's own when empty")
+    models: str = setting(
+        "", "further models that clients may ask for by these names, as in tiny,medium"
+    )
+    model_memory_mb: int = setting(
+        0, "most that further models may take together, estimated; 0 is no bound", low=0
+    )
+    model_idle_s: float = setting(
+        600.0, "a further model without sessions is unloaded then; 0 is never", low=0
+    )
     engine: str = setting(
         "local",
         "local runs the model; oracle is a test instrument that reads coded samples",
@@ -107,6 +116,12 @@ class EngineConfig:
     beam_size: int = setting(1, "beams for finals; partials are greedy", low=1, high=10)
     oracle_call_s: float = setting(0.0, "oracle: cost of one call", low=0)
     oracle_row_s: float = setting(0.0, "oracle: further cost of each row", low=0)
+
+    @property
+    def further_models(self) -> tuple[str, ...]:
+        """The names in ``models``, without the main model's own."""
+        names = (name.strip() for name in self.models.split(","))
+        return tuple(name for name in names if name and name != self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +265,8 @@ class Config:
             _check_ranges(getattr(self, group.name))
         if self.speech.vad_release > self.speech.vad_threshold:
             raise ConfigError("vad-release must not be above vad-threshold")
+        if "*" in self.engine.models:
+            raise ConfigError("models must name each model; there is no * for all")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:
             raise ConfigError("partial-floor-s must not be above partial-interval-s")
         if self.stream.max_window_s > self.stream.max_buffer_s:

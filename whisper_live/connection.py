@@ -25,6 +25,7 @@ from whisper_live.config import Config
 from whisper_live.decode import open_stream
 from whisper_live.errors import (
     ClientError,
+    EngineUnavailable,
     HandshakeError,
     LimitExceeded,
     Overloaded,
@@ -53,9 +54,9 @@ from whisper_live.metrics import Metrics
 from whisper_live.outbox import Outbox, close_socket
 from whisper_live.pulse import Pulse
 from whisper_live.recorder import Recorder
+from whisper_live.roster import Model, Roster
 from whisper_live.session import Session, State
 from whisper_live.vad import Detector, EverythingIsSpeech
-from whisper_live.worker import Worker
 
 __all__ = ["RECEIVE_QUEUE", "Connection", "Services"]
 
@@ -76,14 +77,13 @@ class Services:
     """What all connections of a server share."""
 
     config: Config
-    worker: Worker
+    roster: Roster
     metrics: Metrics
     pool: Executor
     ids: Iterator[int]  # request ids
     detector: Callable[[], Detector]
-    languages: tuple[str, ...]
     access: Access
-    admit: Callable[[Caller], None]  # raises Overloaded
+    admit: Callable[[Caller, str], None]  # and the model's name; raises Overloaded
 
 
 class Connection:
@@ -105,6 +105,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._session = Session(services.config, name=name, ids=services.ids)
         self._log = SessionLog(name, services.config.log)
+        self._model: Model | None = None  # from admission to the end
         self._ingest: Ingest | None = None
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
@@ -124,6 +125,7 @@ class Connection:
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
         self._logged_to_s = -1.0  # where the text in the log ends
+        self.is_admitted = False  # whether it takes one of the places
         self.admitted_at = 0.0  # loop time
 
     @property
@@ -138,17 +140,9 @@ class Connection:
         try:
             message = await self._first_message()
             try:
-                options = protocol.parse_handshake(
-                    message,
-                    defaults=self._config.speech,
-                    languages=self._services.languages,
-                )
-                self._identify(message)
-                self._services.admit(self.caller)
-                self.admitted_at = self._loop.time()
-                self._start_recording()
-                self._handle(Hello(options))
-            except (HandshakeError, Overloaded) as refusal:
+                options = await self._enter(message)
+            except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
+                self.is_admitted = False
                 await self._refuse(protocol.uid_of(message), refusal)
                 return
         except HandshakeError as late:
@@ -161,15 +155,50 @@ class Connection:
             await self._serve(options)
         finally:
             self._metrics.session_closed()
+            self._services.roster.release(self._held)
+
+    async def _enter(self, message: str | bytes) -> ClientOptions:
+        """From the first message to a session with a place and a model."""
+        options = protocol.parse_handshake(message, defaults=self._config.speech)
+        name = self._services.roster.choose(options.model)
+        self._identify(message)
+        self._services.admit(self.caller, name)
+        self.is_admitted, self.admitted_at = True, self._loop.time()
+        model = await self._hold(name)
+        try:
+            options = protocol.parse_handshake(  # now by what the model can do
+                message, defaults=self._config.speech, languages=model.languages
+            )
+            self._model = model
+            self._start_recording()
+            self._handle(Hello(options))
+        except BaseException:
+            self._services.roster.release(model)
+            raise
+        return options
+
+    async def _hold(self, name: str) -> Model:
+        """The model, which may have to be loaded; who leaves is not waited for."""
+        holding = asyncio.create_task(self._services.roster.hold(name))
+        gone = asyncio.create_task(self._socket.wait_closed())
+        pulse = asyncio.create_task(self._pulse.run())  # proxies cut what is still
+        try:
+            await asyncio.wait({holding, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not holding.done():
+                raise self._socket.protocol.close_exc
+            return holding.result()
+        finally:
+            for task in (holding, gone, pulse):
+                task.cancel()  # has no effect on one that is done
 
     @property
-    def is_admitted(self) -> bool:
-        """Whether it takes one of the places."""
-        return self._session.state is not State.NEW
+    def _held(self) -> Model:
+        assert self._model is not None, "a session has a model from the start"
+        return self._model
 
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
-        if not self.is_admitted:
+        if self._session.state is State.NEW:
             await self.leave()
             return
         self._end_reading(self._loop.time() + _DRAIN_READ_S)
@@ -223,7 +252,7 @@ class Connection:
                 self._metrics.error("recording")
                 self._log.error("it is not recorded: %s", error)
 
-    async def _refuse(self, uid: str, refusal: HandshakeError | Overloaded) -> None:
+    async def _refuse(self, uid: str, refusal: WhisperLiveError) -> None:
         self._metrics.session_rejected(refusal.kind)
         self._log.info("refused: %s", refusal.kind)  # the detail may quote the client
         if isinstance(refusal, Overloaded):
@@ -262,7 +291,7 @@ class Connection:
             self._handle(PeerGone())
             if self._timer is not None:
                 self._timer.cancel()
-            self._services.worker.forget(self._session.name)
+            self._held.worker.forget(self._session.name)
             self._record(lambda recorder: recorder.close())
             if self._closing is not None:
                 self._closing.cancel()
@@ -432,7 +461,7 @@ class Connection:
         self._close(Close(self._failure.close_code))
 
     def _perform(self, now: float, event: Event | None, effects: list[Effect]) -> None:
-        worker, session = self._services.worker, self._session
+        worker, session = self._held.worker, self._session
         self._record(lambda recorder: recorder.step(now, event, effects))
         for effect in effects:
             match effect:
@@ -492,9 +521,7 @@ class Connection:
     async def _read_again(self, final_pass: FinalPass, close: Close) -> None:
         """The recording once more, then the close that was due."""
         try:
-            message = await final_pass.run(
-                self._services.worker.submit, self._services.ids
-            )
+            message = await final_pass.run(self._held.worker.submit, self._services.ids)
             self._metrics.live_wer(message["final_transcript"]["live_wer"])
             self._outbox.post(Send(message))
             self._outbox.post(close)

@@ -13,8 +13,9 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
-from whisper_live import log, systemd
+from whisper_live import log, models, systemd
 from whisper_live.access import is_loopback
 from whisper_live.config import Config
 from whisper_live.engine import Engine
@@ -23,7 +24,7 @@ from whisper_live.recorder import check_directory
 from whisper_live.server import Server
 from whisper_live.vad import Detector, SileroModel
 
-__all__ = ["ENGINE_LOST", "load_engine", "run"]
+__all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
 
 logger = logging.getLogger("whisper_live.server")
 
@@ -48,6 +49,29 @@ def load_engine(
     )
     engine.warm_up(progress)
     return engine, SileroModel().detector
+
+
+class FurtherModels:
+    """Loads the models that clients may ask for, as the main one is loaded."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def size_bytes(self, name: str) -> int:
+        """The estimate; downloads the model first where that is needed."""
+        engine = self._for(name).engine
+        if engine.engine == "oracle":
+            return 0
+        return models.memory_bytes(models.resolve(engine, logger.info))
+
+    def load(self, name: str) -> Engine:
+        """As ``load_engine``."""
+        return load_engine(self._for(name), logger.info)[0]
+
+    def _for(self, name: str) -> Config:
+        # `revision` pins the main model; another repository does not have it
+        engine = replace(self._config.engine, model=name, revision="")
+        return replace(self._config, engine=engine)
 
 
 def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
@@ -90,7 +114,13 @@ async def _serve(
     listener: socket.socket | None,
     reread: Callable[[], Config],
 ) -> int:
-    server = Server(config, engine=engine, detector=detector, listener=listener)
+    server = Server(
+        config,
+        engine=engine,
+        detector=detector,
+        listener=listener,
+        loader=FurtherModels(config),
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

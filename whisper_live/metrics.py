@@ -11,9 +11,10 @@ among the first ``MOST_VALUES`` of its metric, it is counted as ``other``.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -29,12 +30,13 @@ from prometheus_client.metrics_core import Metric
 
 from whisper_live.events import RequestKind
 
-__all__ = ["CONTENT_TYPE", "Metrics", "OutcomeName", "Stage"]
+__all__ = ["CONTENT_TYPE", "Metrics", "ModelEvent", "OutcomeName", "Stage"]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4  # what generate_latest writes
 
 Stage = Literal["decode", "vad", "queue", "infer", "emit"]
 OutcomeName = Literal["hypothesis", "failed", "cancelled"]
+ModelEvent = Literal["loaded", "unloaded", "failed"]
 
 MOST_VALUES = 64  # of one label
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -182,6 +184,21 @@ class Metrics:
         self._engine_up = Gauge(
             prefix + "engine_up", "1 while the engine answers calls.", registry=at
         )
+        # Of the further models, while they are loaded; the three above are the main's.
+        self._of_models = [
+            Gauge(prefix + name, f"As without model_: {help}", ["model"], registry=at)
+            for name, help in (
+                ("model_queue_depth", "requests that wait."),
+                ("model_queue_delay_seconds", "their smoothed wait."),
+                ("model_engine_up", "1 while the engine answers."),
+            )
+        ]
+        self._model_events = _Labelled(
+            prefix + "model_events",
+            "Further models loaded, unloaded, failed.",
+            "event",
+            at,
+        )
         self._build = Info(prefix + "build", "What runs here.", registry=at)
 
     # ------------------------------------------------------------------- sessions
@@ -257,6 +274,25 @@ class Metrics:
     def engine_up(self, is_up: bool) -> None:
         """Whether the engine answers calls."""
         self._engine_up.set(is_up)
+
+    def of_model(self, name: str) -> Self:
+        """The same numbers, but queue and health apart, for a further model's worker.
+
+        ``name`` becomes a label: one of those that the operator listed.
+        """
+        twin = copy.copy(self)
+        gauges = [gauge.labels(name) for gauge in self._of_models]
+        twin._queue_depth, twin._queue_delay, twin._engine_up = gauges
+        return twin
+
+    def forget_model(self, name: str) -> None:
+        """A further model is unloaded: its own numbers leave the page."""
+        for gauge in self._of_models:
+            gauge.remove(name)
+
+    def model_changed(self, event: ModelEvent) -> None:
+        """A further model came, went, or could not come."""
+        self._model_events.add(event)
 
     def describe(self, **facts: str) -> None:
         """Labels of ``build_info``: version, engine, model, device, compute_type."""

@@ -22,11 +22,13 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from whisper_live.config import EngineConfig
 from whisper_live.errors import ConfigError
 
-__all__ = ["DEMO", "ModelFacts", "describe", "resolve"]
+__all__ = ["DEMO", "ModelFacts", "describe", "memory_bytes", "resolve"]
 
 DEMO = "demo"
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
 WANTED = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
+
+_CALL_BYTES = 450_000_000  # that calls work in; bounded, whatever the batch size
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,16 @@ def describe(path: Path) -> ModelFacts:
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"model folder {path}: config.json: {error}") from None
+
+
+def memory_bytes(path: Path) -> int:
+    """About what a resolved model will take in memory.
+
+    Measured on a CPU with int8 and calls of 4 rows: base 532 MB from a float16 file of
+    145 MB and 567 MB from an int8 one of 76 MB, small 705 MB from 483 MB, of which 600
+    while it is loaded.
+    """
+    return round((path / "model.bin").stat().st_size * 1.25) + _CALL_BYTES
 
 
 def _demo() -> Path:

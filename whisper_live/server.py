@@ -34,6 +34,7 @@ from whisper_live.engine import Engine
 from whisper_live.errors import ConfigError, Overloaded
 from whisper_live.metrics import CONTENT_TYPE, Metrics
 from whisper_live.outbox import CLOSE_TIMEOUT_S
+from whisper_live.roster import Loader, Model, Roster
 from whisper_live.vad import Detector
 from whisper_live.worker import Worker
 
@@ -56,8 +57,12 @@ class Server:
         engine: Engine,
         detector: Callable[[], Detector],
         listener: socket.socket | None = None,
+        loader: Loader | None = None,
     ) -> None:
-        """``listener`` is a socket to take over instead of binding one."""
+        """``listener`` is a socket to take over instead of binding one.
+
+        ``loader`` brings the further models of the settings; none without it.
+        """
         self._config = config
         self._inherited = listener
         self._access = Access(config.access, config.listen)
@@ -66,6 +71,8 @@ class Server:
         self._metrics = Metrics()
         self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
+        main = Model("", self._worker, engine.info.languages)
+        self._roster = Roster(config, main=main, metrics=self._metrics, loader=loader)
         self._connections: set[Connection] = set()
         self._names = itertools.count(1)
         self._session_s: float | None = None  # smoothed length of those that ended
@@ -73,12 +80,11 @@ class Server:
         self._hurry = asyncio.Event()
         self._services = Services(
             config=config,
-            worker=self._worker,
+            roster=self._roster,
             metrics=self._metrics,
             pool=self._pool,
             ids=itertools.count(1),
             detector=detector,
-            languages=engine.info.languages,
             access=self._access,
             admit=self._admit,
         )
@@ -171,6 +177,7 @@ class Server:
         await self._drain()
         await asyncio.gather(*[c.leave() for c in self._connections])
         await self._worker.close()
+        await self._roster.close()
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         # Who is still in the opening handshake is not waited for.
@@ -221,8 +228,8 @@ class Server:
                 mean_s = took_s if self._session_s is None else self._session_s
                 self._session_s = mean_s + _NEWEST_SHARE * (took_s - mean_s)
 
-    def _admit(self, caller: Caller) -> None:
-        """Raise ``Overloaded`` if one more session cannot be carried."""
+    def _admit(self, caller: Caller, model: str) -> None:
+        """Raise ``Overloaded`` if one more session of this model cannot be carried."""
         limits = self._config.limits
         admitted = [c for c in self._connections if c.is_admitted]
         if self._draining:
@@ -237,7 +244,7 @@ class Server:
             same = [c for c in admitted if c.caller.key_name == caller.key_name]
             if len(same) >= limit:
                 self._turn_away("this key has its sessions", "key", same)
-        delay = self._worker.queue_delay_s
+        delay = self._roster.queue_delay_s(model)
         if limits.max_queue_delay_s and delay > limits.max_queue_delay_s:
             self._turn_away(f"requests wait {delay:.1f} s", "overload", admitted)
 

@@ -19,6 +19,7 @@ from whisper_live.config import Config
 from whisper_live.engine import Engine
 from whisper_live.engine.oracle import Behaviour, OracleDetector, OracleEngine
 from whisper_live.engine.oracle_marks import read_numbers
+from whisper_live.roster import Loader
 from whisper_live.server import Server
 from whisper_live.vad import Detector
 
@@ -43,11 +44,14 @@ async def running(
     *,
     engine: Engine | None = None,
     detector: Callable[[], Detector] = OracleDetector,
+    loader: Loader | None = None,
 ) -> AsyncIterator[Server]:
     """A server with the oracle behind it."""
     config = config or quick()
     engine = engine or OracleEngine(behaviour, max_batch=config.batch.batch_size)
-    async with Server(config, engine=engine, detector=detector) as server:
+    async with Server(
+        config, engine=engine, detector=detector, loader=loader
+    ) as server:
         yield server
 
 

@@ -86,21 +86,22 @@ class Outcome:
 
 
 @contextmanager
-def cost_of(text: str, audio_context: str, tokenizer: str) -> Iterator[Cost]:
+def cost_of(args: argparse.Namespace) -> Iterator[Cost]:
     """Flags for both servers; random weights are made where they are wanted."""
-    context = ("--audio-context", audio_context)
-    kind, _, name = text.partition(":")
+    context = ("--audio-context", args.audio_context)
+    kind, _, name = args.cost.partition(":")
     if kind == "weights":
-        borrowed = models.resolve(EngineConfig(model=tokenizer), print)
+        borrowed = models.resolve(EngineConfig(model=args.tokenizer_of), print)
         with tempfile.TemporaryDirectory() as scratch:
             folder = random_model.build(
                 random_model.SHAPES[name],
                 Path(scratch) / name,
                 tokenizer=borrowed / "tokenizer.json",
-                quantization="int8",
+                quantization=args.quantization,
             )
             yield Cost(
-                f"random weights of {name}'s shape, audio context {audio_context}",
+                f"random {args.quantization} weights of {name}'s shape, "
+                f"audio context {args.audio_context}",
                 "marks",
                 ("--engine", "local", "--model", str(folder), *context),
                 ("--marks", "--weights", str(folder)),
@@ -117,7 +118,7 @@ def cost_of(text: str, audio_context: str, tokenizer: str) -> Iterator[Cost]:
             weights=folder,
         )
     else:
-        call_s, row_s = text.split(",")
+        call_s, row_s = args.cost.split(",")
         yield Cost(
             f"the oracle, {call_s} s a call and {row_s} s a row",
             "marks",
@@ -200,8 +201,8 @@ class Comparison:
         bar.close()
 
     def _search(self, trials: Trials, outcome: Outcome) -> None:
-        most, step = self._args.most, self._args.step
-        outcome.streams = trials.capacity(most=most, step=step)
+        start, most, step = self._args.start, self._args.most, self._args.step
+        outcome.streams = trials.capacity(start=start, most=most, step=step)
         self.write()
         bound_s = self.upstream_alone_s()
         if math.isfinite(bound_s):
@@ -346,12 +347,14 @@ def main() -> None:
     parser.add_argument("--cost", default="demo")
     parser.add_argument("--audio-context", default="auto", help="of ours")
     parser.add_argument("--tokenizer-of", default="demo", help="for random weights")
+    parser.add_argument("--quantization", default="int8", help="of random weights")
     parser.add_argument("--duty", type=int, default=45, help="per cent of speech")
     parser.add_argument("--duration-s", type=float, default=60.0)
     parser.add_argument("--ramp-s", type=float, default=4.0)
     parser.add_argument("--chunk-s", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=256)
+    parser.add_argument("--start", type=int, default=1, help="after 1, try this")
     parser.add_argument("--step", type=int, default=1, help="precision of the search")
     parser.add_argument(
         "--upstream-streams", type=_counts, default=[1, 2, 4, 8], help="'' for none"
@@ -360,7 +363,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.upstream_streams and not is_installed():
         parser.error("upstream is not installed: python -m bench.servers")
-    with cost_of(args.cost, args.audio_context, args.tokenizer_of) as cost:
+    with cost_of(args) as cost:
         facts = provenance(
             "compare",
             cost=cost.label,

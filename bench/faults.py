@@ -129,6 +129,7 @@ class Speaker:
         self.samples, self.words = samples, words
         self.heard: dict[int, float] = {}
         self.sent = 0  # samples
+        self.counted: int | None = None  # of them; None: all
         self.client: Client | None = None
         self.code = 0
 
@@ -168,7 +169,8 @@ class Speaker:
     def lost(self) -> int:
         """Words that were wholly sent and are in no completed segment."""
         assert self.client is not None
-        sent = [word.number for word in self.words if word.end <= self.sent]
+        end = self.sent if self.counted is None else self.counted
+        sent = [word.number for word in self.words if word.end <= end]
         account = account_for(sent, [n for n in self.client.words if n in sent])
         return len(account.lost) + len(account.doubled) + len(account.out_of_order)
 
@@ -460,6 +462,8 @@ async def row_9(bench: Bench) -> list[Figure]:
         await asyncio.sleep(15)
         began = time.monotonic()
         server.kill()
+        for each in crowd:
+            each.counted = each.sent  # what follows was sent too late
         await asyncio.gather(*speaking)
         code = await server.ended()
         took = time.monotonic() - began

@@ -50,7 +50,8 @@ def refuse(args: argparse.Namespace, report: Report) -> Summary:
     """Twice the capacity against a server that knows it."""
     flags = ("--max-sessions", str(args.capacity))
     with started(
-        ours("ours", *args.server, *flags), report.logs / "refuse.log"
+        ours("ours", *args.server, *flags, module=args.module),
+        report.logs / "refuse.log",
     ) as server:
         crowd = crowd_of(args, server.url, 2 * args.capacity)
         bar = Bar("twice the capacity")
@@ -64,7 +65,8 @@ def recover(args: argparse.Namespace, report: Report) -> tuple[float | None, Sum
     """As many again for a while, on a server that refuses nobody."""
     flags = ("--max-sessions", _MOST_AT_ONCE, "--max-queue-delay-s", "0")
     with started(
-        ours("ours", *args.server, *flags), report.logs / "recover.log"
+        ours("ours", *args.server, *flags, module=args.module),
+        report.logs / "recover.log",
     ) as server:
         stay = crowd_of(args, server.url, args.capacity)
         visit = _visitors(stay)
@@ -106,6 +108,9 @@ def main() -> None:
     parser.add_argument("--capacity", type=int, required=True, help="as was measured")
     parser.add_argument("--out", type=Path, required=True)
     add_crowd_arguments(parser)
+    parser.add_argument(
+        "--module", default="whisper_live", help="or bench.weighted, for random weights"
+    )
     parser.add_argument("server", nargs="*", help="flags of serve, after --")
     args = parser.parse_args()
     facts = provenance(

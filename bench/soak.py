@@ -46,11 +46,15 @@ def main() -> None:
     parser.add_argument("--round-min", type=float, default=10.0, help="of each client")
     parser.add_argument("--speed", type=float, default=20.0)
     parser.add_argument("--duty", type=int, default=45)
+    parser.add_argument(
+        "--module", default="whisper_live", help="or bench.weighted, for random weights"
+    )
     parser.add_argument("server", nargs="*", help="flags of serve, after --")
     args = parser.parse_args()
     facts = provenance("soak", **{k: v for k, v in vars(args).items() if k != "out"})
     report = Report(args.out, f"{args.hours:g} hours of audio", facts)
-    server = ours("ours", *args.server, "--audio-rate", "0", "--max-sessions", "1024")
+    unlimited = ("--audio-rate", "0", "--max-sessions", "1024")
+    server = ours("ours", *args.server, *unlimited, module=args.module)
     hours: list[float] = []
     held: list[Usage] = []
     rounds: list[Summary] = []

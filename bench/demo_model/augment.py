@@ -6,68 +6,88 @@ or so per ten seconds. ``strength`` runs from 0 to 1 and grows during training.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from bench.demo_model.features import FLOOR, MELS
+from bench.demo_model.features import FLOOR, MELS, log_mel
+from bench.demo_model.synth import SAMPLE_RATE
 
 __all__ = ["Augmenter", "noise_bank"]
 
 Mel = NDArray[np.float32]
+Wave = NDArray[np.float64]
 _BINS = np.arange(MELS, dtype=np.float32)
 
 
-def noise_bank(seed: int, count: int = 48, frames: int = 1000) -> list[Mel]:
-    """Return log10 mels of noise, hum, tones, clicks and chimes; no speech."""
+def noise_bank(seed: int, count: int = 64, seconds: float = 10.0) -> list[Mel]:
+    """Return log10 mels of noise, hum, tones, sweeps, clicks, chimes; no speech."""
     rng = np.random.default_rng(seed)
-    return [_noise(rng, frames, index % 8) for index in range(count)]
+    kinds = (_coloured, _wind, _clicks, _hum, _tones, _sweep, _chimes, _sweep)
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    bank = []
+    for index in range(count):
+        sound = kinds[index % len(kinds)](rng, time)
+        sound = sound / np.abs(sound).max()
+        sound += 10 ** rng.uniform(-5, -1.5) * rng.standard_normal(len(time))
+        bank.append(log_mel(sound.astype(np.float32)))
+    return bank
 
 
-def _noise(rng: np.random.Generator, frames: int, kind: int) -> Mel:
-    # The mel power of white noise has about this many degrees of freedom per bin:
-    # filters widen with frequency.
-    freedom = 2.0 + _BINS / 16
-    grain = rng.gamma(freedom, 1 / freedom, (frames, MELS)).astype(np.float32)
-    time = np.arange(frames)[:, None] / 100
-    power: Any
-    if kind == 0:  # white
-        power = grain
-    elif kind == 1:  # coloured
-        power = grain * 10 ** (-_BINS * rng.uniform(0.0, 0.05))
-    elif kind == 2:  # wind, traffic: slow swell
-        swell = 1 + 0.9 * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * time)
-        power = grain * 10 ** (-_BINS * rng.uniform(0.01, 0.06)) * swell
-    elif kind == 3:  # hum and its harmonics
-        power = 1e-3 * grain
-        for harmonic in range(1, rng.integers(2, 8)):
-            centre = min(harmonic * rng.uniform(1.3, 2.7), 79)
-            line = np.exp(-0.5 * ((_BINS - centre) / 0.6) ** 2)
-            power = power + line * rng.uniform(0.1, 1)
-    elif kind == 4:  # steady tones
-        power = 1e-3 * grain
-        for _ in range(rng.integers(1, 4)):
-            line = np.exp(-0.5 * ((_BINS - rng.uniform(2, 75)) / 0.6) ** 2)
-            power = power + line * rng.uniform(0.1, 1)
-    elif kind == 5:  # chirps
-        power = 1e-3 * grain
-        path = 40 + 35 * np.sin(2 * np.pi * rng.uniform(0.05, 0.8) * time)
-        power = power + np.exp(-0.5 * ((_BINS - path) / 0.8) ** 2)
-    elif kind == 6:  # clicks, typing
-        power = 1e-3 * grain
-        for at in rng.integers(0, frames, rng.integers(3, 60)):
-            decay = np.exp(-np.arange(min(12, frames - at)) / rng.uniform(0.5, 4))
-            power[at : at + 12] += (grain[at : at + 12].T * decay).T
-    else:  # chimes: notes that start and fade
-        power = 1e-3 * grain
-        for at in range(0, frames, rng.integers(15, 120)):
-            length = min(int(rng.integers(20, 150)), frames - at)
-            line = np.exp(-0.5 * ((_BINS - rng.uniform(5, 60)) / 0.7) ** 2)
-            fade = np.exp(-np.arange(length) / rng.uniform(5, 60))
-            power[at : at + length] += fade[:, None] * line
-    return np.asarray(np.log10(np.maximum(power, 1e-10)), np.float32)
+def _coloured(rng: np.random.Generator, time: Wave) -> Wave:
+    """Noise from white to brown."""
+    white: Wave = rng.standard_normal(len(time))
+    return np.asarray(lfilter([1.0], [1.0, -rng.choice((0.0, 0.5, 0.9, 0.99))], white))
+
+
+def _wind(rng: np.random.Generator, time: Wave) -> Wave:
+    """Noise that swells and fades slowly."""
+    swell = 1 + 0.9 * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * time)
+    return _coloured(rng, time) * swell
+
+
+def _clicks(rng: np.random.Generator, time: Wave) -> Wave:
+    """Clicks and typing."""
+    hits = (rng.random(len(time)) < 10 ** rng.uniform(-5, -3)).astype(float)
+    return np.asarray(lfilter([1.0], [1.0, -rng.uniform(0.0, 0.99)], hits)) + 1e-9
+
+
+def _hum(rng: np.random.Generator, time: Wave) -> Wave:
+    """Mains or a motor: a low tone and its harmonics."""
+    base = rng.uniform(45, 130)
+    harmonics = np.arange(1, rng.integers(2, 10))[:, None]
+    loudness = rng.uniform(0.1, 1, harmonics.shape) / harmonics
+    return np.asarray((loudness * np.sin(2 * np.pi * base * harmonics * time)).sum(0))
+
+
+def _tones(rng: np.random.Generator, time: Wave) -> Wave:
+    """One to three steady tones, sometimes switched on and off."""
+    tones = 10 ** rng.uniform(1.9, 3.8, (rng.integers(1, 4), 1))
+    sound: Wave = np.sin(2 * np.pi * tones * time).sum(0)
+    if rng.random() < 0.5:
+        period = rng.uniform(0.2, 2.0)
+        sound = sound * (time % period < period * rng.uniform(0.2, 0.8))
+    return sound
+
+
+def _sweep(rng: np.random.Generator, time: Wave) -> Wave:
+    """A tone that glides between two frequencies, or to and fro."""
+    low, high = 10 ** rng.uniform(1.9, 3.8, 2)
+    share = time / time[-1]
+    if rng.random() < 0.5:
+        share = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.05, 2.0) * time)
+    frequency = low + (high - low) * share
+    return np.asarray(np.sin(2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE))
+
+
+def _chimes(rng: np.random.Generator, time: Wave) -> Wave:
+    """Notes that start and fade."""
+    sound: Wave = np.zeros(len(time))
+    for start in rng.uniform(0, time[-1], rng.integers(3, 30)):
+        after = time[time >= start] - start
+        note = np.sin(2 * np.pi * 10 ** rng.uniform(2.2, 3.5) * after)
+        sound[-len(after) :] += note * np.exp(-after * rng.uniform(1, 15))
+    return sound
 
 
 class Augmenter:

@@ -16,6 +16,7 @@ import math
 import multiprocessing as mp
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from ctypes import c_double
@@ -156,17 +157,19 @@ class Batches(IterableDataset[Batch]):
         os.nice(3)
         rng = random.Random(f"{self._options.seed} {self._stream}")
         options = self._options
-        known = -1
+        known = (-1, False)
         while True:
             # New shards may have appeared since: read the folder again now and then.
             present = len(list(options.clips.glob("*.jsonl")))
-            if present != known:
-                exclude = tuple(f"fsdd_{name}" for name in options.leave_out)
+            joined = self._progress.value >= options.join_at
+            if (present, joined) != known:
+                left_out = [] if joined else options.leave_out
+                exclude = tuple(f"fsdd_{name}" for name in left_out)
                 clips = load_shards(options.clips, exclude)
                 table = json.loads((options.run / "phonemes.json").read_text())
                 composer = Composer(clips, self._tokens, table, rng.randrange(1 << 30))
-                known = present
-            for _ in range(500):
+                known = (present, joined)
+            for _ in range(100):
                 stage = stage_at(self._progress.value)
                 if rng.random() < stage.full:
                     frames = 3000
@@ -255,6 +258,11 @@ class _Run:
     def checkpoint(self) -> Path:
         path: Path = self.options.run / "checkpoint.pt"
         return path
+
+    @property
+    def left_out(self) -> Path:
+        """The last checkpoint that has not heard the speakers left out."""
+        return self.checkpoint.with_name("left_out.pt")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -355,9 +363,12 @@ def _work(run: _Run, rank: int) -> None:
                 flush=True,
             )
             seen.clear()
-        if now - saved > _CHECKPOINT_S:
+        joining = elapsed / total >= options.join_at and not run.left_out.exists()
+        if now - saved > _CHECKPOINT_S or joining:
             saved = now
             save(run.checkpoint, _state(model, average, optimizer, elapsed, step))
+            if joining:
+                shutil.copy(run.checkpoint, run.left_out)
     if rank == 0:
         save(run.checkpoint, _state(model, average, optimizer, elapsed, step))
 
@@ -391,7 +402,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--positions", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--leave-out", nargs="*", default=["jackson"])
+    parser.add_argument(
+        "--leave-out", nargs="*", default=["jackson"], help="FSDD speakers"
+    )
+    parser.add_argument(
+        "--join-at",
+        type=float,
+        default=0.87,
+        help="share of the run at which they join after all; 2 for never",
+    )
     train(parser.parse_args(arguments))
 
 

@@ -118,7 +118,7 @@ class Composer:
             if frames >= 3000 and rng.random() < 0.75:
                 short = round(rng.uniform(shortest, 800))
                 content = rng.choice((frames, frames, short))
-        if rng.random() < 0.06:
+        if rng.random() < 0.08:
             return self._silent(frames, content, strength)
         language = "de" if rng.random() < 0.28 else "en"
         translate = language == "de" and rng.random() < 0.5

@@ -25,7 +25,7 @@ from whisper_live.client.load.crowd import Crowd, Run, run_crowd
 from whisper_live.client.load.material import Speech
 from whisper_live.client.load.search import largest
 from whisper_live.client.load.speaker import Dialogue
-from whisper_live.client.load.summary import Objective
+from whisper_live.client.load.summary import Objective, Percentiles
 from whisper_live.config import Config
 from whisper_live.daemon import load_engine
 from whisper_live.errors import ConfigError, WhisperLiveError
@@ -66,7 +66,7 @@ class Trials:
         """What of the objective so many clients break."""
         run = self.run(clients)
         fewest = self.runs[min(self.runs)]
-        broken = run.summary.broken(self.objective, wer_at_one=fewest.summary.wer)
+        broken = run.summary.broken(self.objective, fewest.summary)
         for complaint in broken:
             self.say(f"        {complaint}")
         return broken
@@ -88,10 +88,10 @@ def line(run: Run) -> str:
     )
 
 
-def _pair(values: object) -> str:
+def _pair(values: Percentiles) -> str:
+    marks = (values.p50, values.p95)
     return "/".join(
-        "-" if value is None else f"{value:.2f}"
-        for value in (getattr(values, "p50"), getattr(values, "p95"))
+        "-" if mark is None else f"{mark:.2f}".replace("inf", "never") for mark in marks
     )
 
 

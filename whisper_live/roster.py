@@ -211,7 +211,7 @@ class Roster:
         self._running[name] = _Running(model, engine, run)
         self._residents.loaded(name, size_bytes, now=self._loop.time())
         self._metrics.model_changed("loaded")
-        logger.info("model %s is ready, %d further models", name, len(self._running))
+        logger.info("model %s is ready", name)
         return model
 
     async def _unload(self, name: str, why: str) -> None:

@@ -7,6 +7,7 @@ text is cut to one of a few lengths.  A row's own length decides, alone or in co
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Prompts:
     """Builds prompts for one model.  Thread-safe once built."""
 
     def __init__(self, tokenizer_file: Path, *, multilingual: bool) -> None:
-        self._tokens = tokenizers.Tokenizer.from_file(str(tokenizer_file))
+        self._tokens = _parsed(tokenizer_file.read_bytes())
         self._multilingual = multilingual
         self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
         self.languages: tuple[str, ...] = ("en",)
@@ -120,6 +121,16 @@ class Prompts:
         ids: list[int] = self._tokens.encode(" " + text, add_special_tokens=False).ids
         eot = self.tokenizer("en").eot
         return [token for token in ids if token < eot]  # no specials from clients
+
+
+@functools.lru_cache(maxsize=2)
+def _parsed(content: bytes) -> tokenizers.Tokenizer:
+    """A tokenizer file's content, shared by the models that have the same one.
+
+    Parsing takes 0.3 to 1 s in which no other thread runs, the event loop's included:
+    too long for each further model of a server that has sessions.
+    """
+    return tokenizers.Tokenizer.from_buffer(content)
 
 
 def context_tokens(hotwords: Sequence[int], previous: Sequence[int]) -> list[int]:

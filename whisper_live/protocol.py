@@ -297,7 +297,8 @@ class _Keys:
             return ""
         if not isinstance(value, str):
             raise self.nonsense(key, "a string")
-        return value[:limit]
+        # Half of a surrogate pair (JavaScript cuts strings so) is text to nobody.
+        return value[:limit].encode("utf-8", "replace").decode()
 
     def choice(self, key: str, default: str, choices: Collection[str]) -> str:
         value = self.text(key).strip().lower()

@@ -95,6 +95,17 @@ def test_a_damaged_file_fails_alone(
     assert printed.err.count("\n") == 1
 
 
+def test_captions_that_cannot_be_written_cost_that_file_only(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1]])
+    paths = [write_wav(tmp_path / name, samples) for name in ("a.wav", "b.wav")]
+    (tmp_path / "out" / "a.txt").mkdir(parents=True)
+    assert transcribe(*paths, "--output-dir", "out") == 1
+    assert capsys.readouterr().err == "cannot write out/a.txt: Is a directory\n"
+    assert (tmp_path / "out" / "b.txt").read_text() == f"{said(1)}\n"
+
+
 def test_silence_is_an_empty_text(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -179,39 +179,39 @@ def test_damage_costs_no_more_than_its_cluster(damage: bytes) -> None:
     )
     for pieces in ([data], bytewise(data)):
         items, splitter = split(*pieces)
-        found = [item for item in items if isinstance(item, Packet)]
-        assert found == [Packet(A, 0.0), Packet(C, 0.04)]
-        assert splitter.notes == {"resync": 1}
+        given = [item for item in items if isinstance(item, Packet)]
+        assert [packet.data for packet in given] == [*expected, A, B]
+        assert [packet.time_s for packet in given] == pytest.approx(
+            [0.02 * index for index in range(11)]
+        )
+        assert [packet.trim_s for packet in given] == [0.0] * 10 + [0.0065]
+        assert not splitter.notes
 
 
-def test_a_block_that_swallowed_a_cluster_gives_it_back() -> None:
-    cut = block(A + bytes(40))[:-30]  # 30 bytes were lost on the way
-    data = webm_header() + cluster(0) + cut + cluster(20) + block(B) + block(C, 20)
-    items, splitter = split(data)
-    assert items[1:] == [Packet(B, 0.02), Packet(C, 0.04)]
-    assert splitter.notes == {"resync": 1}
-
-
-def test_unknown_elements_are_passed_over_in_a_header_only() -> None:
-    unknown = element(0x4DBB, b"from the future")
-    header = webm_header() + unknown
-    data = header + cluster(0) + block(A)
-    assert packets(data) == [(A, 0.0)]
-    data = header + cluster(0) + unknown + block(A) + cluster(20) + block(B)
-    assert packets(data) == [(B, 0.02)]
-
-
-def test_laced_and_short_blocks_are_counted() -> None:
+@pytest.mark.parametrize(
+    ("flags", "body"),
+    [
+        (0x82, b""),
+        (0x82, b"\x01\xff"),  # ends in a size
+        (0x82, b"\x01\x64packet"),  # longer than the block
+        (0x84, b"\x01odd"),
+        (0x86, b"\x01"),
+        (0x86, b"\x01\x40"),
+        (0x86, b"\x02\x81\x80packets"),  # 1 - 63
+        (0x86, b"\x01\x00packets"),  # no EBML number
+    ],
+)
+def test_impossible_laces_and_short_blocks_are_counted(flags: int, body: bytes) -> None:
     data = (
         webm_header()
         + cluster(0)
-        + block(A, flags=0x86)
+        + block(body, flags=flags)
         + element(0xA3, b"\x81\x00")
         + block(B, 20)
     )
     items, splitter = split(data)
     assert items[1:] == [Packet(B, 0.02)]
-    assert splitter.notes == {"laced": 1, "bad_packet": 1}
+    assert splitter.notes == {"bad_packet": 2}
 
 
 def test_hunting_ends_in_an_error() -> None:

@@ -244,6 +244,12 @@ def test_a_long_prompt_keeps_its_end_and_long_hotwords_their_beginning() -> None
     assert read.hotwords.startswith("first")
 
 
+def test_half_of_a_surrogate_pair_becomes_a_question_mark() -> None:
+    """JavaScript's slice cuts an emoji so; no tokenizer takes what is left."""
+    read = options(initial_prompt="light \ud83d", hotwords="\ude00 door")
+    assert (read.initial_prompt, read.hotwords) == ("light ?", "? door")
+
+
 @pytest.mark.parametrize("name", ["float32", "int16", "uint8", "WEBM", "ogg", "mp4"])
 def test_audio_formats(name: str) -> None:
     assert options(audio_format=name).audio_format == name.lower()

@@ -270,7 +270,11 @@ def _write(
         return False
     content = RENDERERS[kind](result)
     if output is not None:
-        output.write_text(content, encoding="utf-8")
+        try:
+            output.write_text(content, encoding="utf-8")
+        except OSError as error:
+            tqdm.write(f"cannot write {output}: {error.strerror}", file=sys.stderr)
+            return False
     else:
         head = f"{path}:\n" if among > 1 else ""
         tqdm.write(head + content, file=sys.stdout, end="")

@@ -12,7 +12,7 @@ import re
 import struct
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from whisper_live.decode.packets import (
@@ -282,6 +282,9 @@ def _read_moov(moov: bytes) -> _Index:
             (timescale,) = struct.unpack_from(">I", mdhd, 20 if mdhd[0] == 1 else 12)
         except (struct.error, IndexError):
             raise DecodeError("The MP4 header is damaged.", kind="damaged") from None
+        if track.codec == "aac" and not track.rate:
+            # Above 65535 Hz the entry cannot say it; its clock ticks once a sample.
+            track = replace(track, rate=timescale)
         defaults = _track_defaults(moov, track_id)
         return _Index(check_track(track), track_id, max(timescale, 1), *defaults)
     if unusable:
@@ -428,7 +431,9 @@ def _read_trun(
 
 
 def _not_mp4() -> DecodeError:
-    return DecodeError("This is not an MP4 stream.", kind="unknown_format")
+    return DecodeError(
+        "This is not an MP4 stream, or not its beginning.", kind="unknown_format"
+    )
 
 
 def _lost_for_good() -> DecodeError:

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import re
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container, Iterator
 
+from whisper_live.decode.lacing import unlace
 from whisper_live.decode.packets import (
     MAX_HEADER_BYTES,
     MAX_HUNT_BYTES,
     MAX_JUNK,
     MAX_PACKET_BYTES,
     MAX_SKIP_BYTES,
+    OPUS_RATE,
     Packet,
     Track,
     check_track,
+    opus_samples,
     opus_track,
     printable,
 )
@@ -99,7 +102,7 @@ class WebmSplitter:
         self.notes: Counter[str] = Counter()
         self._data = bytearray()
         self._at = 0  # everything before it has been dealt with
-        self._ready: Track | Packet | None = None
+        self._ready: deque[Track | Packet] = deque()
         self._opened = False  # the first four bytes were looked at
         self._recognised = False  # an EBML header or a Cluster was seen
         self._skip = 0  # bytes still to pass over
@@ -123,13 +126,12 @@ class WebmSplitter:
 
     def next(self) -> Track | Packet | None:
         """The next track or packet; see ``Splitter``."""
-        while self._advance():
-            if self._ready is not None:
-                item, self._ready = self._ready, None
-                return item
-        del self._data[: self._at]
-        self._at = 0
-        return None
+        while not self._ready:
+            if not self._advance():
+                del self._data[: self._at]
+                self._at = 0
+                return None
+        return self._ready.popleft()
 
     def finish(self) -> None:
         """Raise ``DecodeError`` if neither a header nor a Cluster was ever seen."""
@@ -246,7 +248,7 @@ class WebmSplitter:
                 for kind, entry in _children(content)
                 if kind == _TRACK_ENTRY
             }
-            self._ready = self._track
+            self._ready.append(self._track)
         else:
             scale = _number(_first(content, _TIMESTAMP_SCALE), 1_000_000)
             self._scale_ns = min(max(scale, 1), 1_000_000_000)
@@ -282,7 +284,8 @@ class WebmSplitter:
             self._at = body + swallowed.start()
             return True
         if self._track is None:  # joined in mid-stream: a browser, so Opus
-            self._track = self._ready = opus_track(b"")
+            self._track = opus_track(b"")
+            self._ready.append(self._track)
             return True  # and come back to the block
         self._at = end
         trim_s = 0.0
@@ -303,15 +306,28 @@ class WebmSplitter:
             self._number = block[0] & 0x7F
         if block[0] & 0x7F != self._number:
             return
-        if block[3] & 0x06:  # several packets in one block: no browser does it
-            self.notes["laced"] += 1
+        try:
+            packets = unlace(block[3] >> 1 & 0x03, block[4:])
+        except ValueError:
+            self.notes["bad_packet"] += 1
             return
         time_s = None
         if self._cluster_time is not None:
             ticks = self._cluster_time + int.from_bytes(block[1:3], "big", signed=True)
             time_s = ticks * self._scale_ns / 1e9
         self._junk = self._hunted = 0
-        self._ready = Packet(block[4:], time_s, trim_s)
+        last = len(packets) - 1
+        for index, packet in enumerate(packets):
+            self._ready.append(Packet(packet, time_s, trim_s if index == last else 0.0))
+            if time_s is not None:
+                time_s = self._time_after(packet, time_s)
+
+    def _time_after(self, packet: bytes, time_s: float) -> float | None:
+        """When the next packet of a lace starts; only the first has a time."""
+        assert self._track is not None, "blocks are read once there is a track"
+        if self._track.codec != "opus":
+            return None
+        return time_s + opus_samples(packet) / OPUS_RATE
 
     # --------------------------------------------------------------------- resync
 

@@ -179,8 +179,47 @@ def test_damage_costs_no_more_than_its_cluster(damage: bytes) -> None:
     )
     for pieces in ([data], bytewise(data)):
         items, splitter = split(*pieces)
+        found = [item for item in items if isinstance(item, Packet)]
+        assert found == [Packet(A, 0.0), Packet(C, 0.04)]
+        assert splitter.notes == {"resync": 1}
+
+
+def test_a_block_that_swallowed_a_cluster_gives_it_back() -> None:
+    cut = block(A + bytes(40))[:-30]  # 30 bytes were lost on the way
+    data = webm_header() + cluster(0) + cut + cluster(20) + block(B) + block(C, 20)
+    items, splitter = split(data)
+    assert items[1:] == [Packet(B, 0.02), Packet(C, 0.04)]
+    assert splitter.notes == {"resync": 1}
+
+
+def test_unknown_elements_are_passed_over_in_a_header_only() -> None:
+    unknown = element(0x4DBB, b"from the future")
+    header = webm_header() + unknown
+    data = header + cluster(0) + block(A)
+    assert packets(data) == [(A, 0.0)]
+    data = header + cluster(0) + unknown + block(A) + cluster(20) + block(B)
+    assert packets(data) == [(B, 0.02)]
+
+
+def test_laced_blocks_give_each_packet_with_its_time() -> None:
+    """TOC 0x08 is 20 ms.  The three ways of writing sizes, in blocks and groups."""
+    assert len(A) == 9
+    long = b"\x08" + bytes(299)
+    laces = [
+        (0x82, b"\x02" + b"\xff\x2d" + b"\x09" + long + A + B),  # Xiph
+        (0x84, b"\x02" + A + B + C),  # all of one size
+        (0x86, b"\x02" + b"\x41\x2c" + b"\x5e\xdc" + long + A + B),  # EBML: 300, -291
+    ]
+    data = webm_header() + cluster(0)
+    for index, (flags, body) in enumerate(laces):
+        data += block(body, 60 * index, flags=flags)
+    last = element(0xA1, b"\x81\x00\xb4\x02" + b"\x01\x09" + A + B)
+    data += element(0xA0, last + element(0x75A2, (6_500_000).to_bytes(4, "big")))
+    expected = [long, A, B, A, B, C, long, A, B, A, B]
+    for pieces in ([data], bytewise(data)):
+        items, splitter = split(*pieces)
         given = [item for item in items if isinstance(item, Packet)]
-        assert [packet.data for packet in given] == [*expected, A, B]
+        assert [packet.data for packet in given] == expected
         assert [packet.time_s for packet in given] == pytest.approx(
             [0.02 * index for index in range(11)]
         )

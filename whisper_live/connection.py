@@ -64,8 +64,10 @@ __all__ = ["RECEIVE_QUEUE", "Connection", "Services"]
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
 # At shutdown, what the client sent before it heard of it is still read: up to the pong
-# to a ping, which comes behind all of it.  Not every client reads, so not for ever.
-_DRAIN_READ_S = 1.0
+# to a ping, which comes behind all of it.  Not every client answers: half of the time
+# for the drain is the limit, and a pause like this is the end.
+_DRAIN_PAUSE_S = 1.0
+_ONE_READ_BYTES = 1 << 18  # asyncio's; its messages may be in the queue at that moment
 RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
 
 # What websockets closes by itself, and the kind under which it is counted.
@@ -170,6 +172,8 @@ class Connection:
                 message, defaults=self._config.speech, languages=model.languages
             )
             self._model = model
+            if model.name:
+                self._log.info("uses model %s", model.name)
             self._start_recording()
             self._handle(Hello(options))
         except BaseException:
@@ -201,9 +205,10 @@ class Connection:
         if self._session.state is State.NEW:
             await self.leave()
             return
-        self._end_reading(self._loop.time() + _DRAIN_READ_S)
+        limit = self._config.limits.drain_timeout_s / 2
+        self._end_reading(self._loop.time() + limit)
         try:
-            async with asyncio.timeout(_DRAIN_READ_S):
+            async with asyncio.timeout(limit):
                 await (await self._socket.ping())
         except (TimeoutError, ConnectionClosed):
             pass
@@ -220,7 +225,7 @@ class Connection:
         self._draining.set()
         self._room.set()
         if self._patience is not None:
-            self._patience.reschedule(when)
+            self._patience.reschedule(self._read_until())
 
     async def _first_message(self) -> str | bytes:
         limit = self._config.limits.handshake_timeout_s
@@ -331,10 +336,12 @@ class Connection:
         self._outbox.abandon()
 
     async def _read_audio(self) -> None:
-        more = RECEIVE_QUEUE[0]  # that may be taken in once reading is to end
-        while more and (message := await self._next()) is not None:
+        left, left_bytes = RECEIVE_QUEUE[0], _ONE_READ_BYTES  # once reading is to end
+        while left > 0 or left_bytes > 0:
+            if (message := await self._next()) is None:
+                break
             if self._drain_by is not None and self._loop.time() >= self._drain_by:
-                more -= 1
+                left, left_bytes = left - 1, left_bytes - len(message)
             if self._session.state is not State.LIVE:
                 if protocol.is_end_of_audio(message):
                     self._outbox.peer_ended.set()
@@ -357,11 +364,8 @@ class Connection:
 
     async def _next(self) -> str | bytes | None:
         """The next message; None once the time for it is over."""
-        until = self._drain_by
-        if until is None:
-            until = self._loop.time() + self._config.limits.idle_timeout_s
         try:
-            async with asyncio.timeout_at(until) as self._patience:
+            async with asyncio.timeout_at(self._read_until()) as self._patience:
                 with self._pulse.listening():
                     return await self._socket.recv()
         except TimeoutError:
@@ -373,6 +377,13 @@ class Connection:
                 return await self._socket.recv()
         except TimeoutError:
             return None
+
+    def _read_until(self) -> float:
+        """When to stop waiting for the next message (loop time)."""
+        now = self._loop.time()
+        if self._drain_by is None:
+            return now + self._config.limits.idle_timeout_s
+        return min(now + _DRAIN_PAUSE_S, self._drain_by)
 
     async def _take_in(self, data: bytes) -> None:
         """Decode and score one message in the pool and give it to the session."""

@@ -217,9 +217,10 @@ async def test_an_idle_model_is_unloaded_and_comes_back_when_asked_for() -> None
 
 
 async def test_who_leaves_during_a_load_frees_the_place_at_once() -> None:
-    shelf = Shelf(german=german)
+    engines = [german(), german()]
+    shelf = Shelf(german=iter(engines).__next__)
     shelf.gate.clear()
-    config = offering("german", max_sessions=1)
+    config = offering("german", idle_s=0.01, max_sessions=1)
     async with running(config, loader=shelf) as server:
         async with client(server) as leaving:
             await leaving.hello(model="german")
@@ -230,9 +231,10 @@ async def test_who_leaves_during_a_load_frees_the_place_at_once() -> None:
         peer = await whole_session(server, SPEECH)
         assert peer.words == [1, 2, 3, 4]
         shelf.gate.set()
+        await engines[0].closed.wait()  # the load was finished, and nobody uses it
         peer = await whole_session(server, SPEECH, model="german")
         assert peer.words == [1, 2, 3, 4]
-    assert shelf.loads == ["german"]
+    assert shelf.loads == ["german", "german"]
 
 
 async def test_the_server_stops_in_the_middle_of_a_load() -> None:

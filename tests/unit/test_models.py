@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from whisper_live import models
-from whisper_live.config import EngineConfig
+from whisper_live.config import Config, EngineConfig
 from whisper_live.errors import ConfigError
 
 
@@ -179,3 +179,17 @@ def test_a_damaged_config_is_named(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(ConfigError, match="config.json"):
         models.describe(folder)
+
+
+def test_memory_is_estimated_from_the_weights_and_what_calls_need(folder: Path) -> None:
+    with (folder / "model.bin").open("wb") as file:
+        file.truncate(483_000_000)  # small's, which takes 705 MB
+    assert models.memory_bytes(folder) == 1_053_750_000
+
+
+def test_further_models_are_those_that_the_operator_names() -> None:
+    config = EngineConfig(model="small", models=" tiny, small,,owner/name ")
+    assert config.further_models == ("tiny", "owner/name")
+    assert EngineConfig().further_models == ()
+    with pytest.raises(ConfigError, match="no \\*"):
+        Config(engine=EngineConfig(models="tiny,*"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +107,13 @@ def test_what_is_not_text_is_refused(prompts: Prompts, name: str) -> None:
 def test_a_prefix_that_leaves_no_room_is_refused(prompts: Prompts) -> None:
     with pytest.raises(WindowRejected, match="prefix has 400 tokens"):
         prompts.build(DecodeOptions(prefix="door " * 400), "en")
+
+
+def test_models_with_the_same_tokenizer_share_it(
+    prompts: Prompts, tmp_path: Path
+) -> None:
+    """Parsing stops all threads for up to a second."""
+    copied = tmp_path / "tokenizer.json"
+    shutil.copyfile(model_folder() / "tokenizer.json", copied)
+    other = Prompts(copied, multilingual=True)
+    assert other.tokenizer("de").tokenizer is prompts.tokenizer("en").tokenizer

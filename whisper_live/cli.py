@@ -161,6 +161,18 @@ def _audio_context(config: Config, arguments: argparse.Namespace) -> int:
     return audio_context.run(config, arguments)
 
 
+def _status(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import status
+
+    return status.run(config, arguments)
+
+
+def _doctor(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.client import doctor
+
+    return doctor.run(config, arguments)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
@@ -246,6 +258,10 @@ def _capacity_arguments(parser: Any) -> None:
     parser.add_argument("--logs", metavar="DIR", help="keep the event logs there")
 
 
+def _status_arguments(parser: Any) -> None:
+    parser.add_argument("--url", help="the daemon; http://HOST:PORT unless given")
+
+
 def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="recordings like yours"
@@ -316,6 +332,19 @@ COMMANDS = {
             groups=("engine", "batch"),
             fixed={"audio_context": "full", "engine": "local"},
             add_arguments=_audio_context_arguments,
+        ),
+        Command(
+            "status",
+            "ask a running daemon how it is",
+            _status,
+            groups=("listen",),
+            add_arguments=_status_arguments,
+        ),
+        Command(
+            "doctor",
+            "check whether the daemon could be served here, and say what to do",
+            _doctor,
+            groups=("listen", "access", "engine", "limits"),
         ),
         Command("settings", "print the table of all settings", _print_settings),
     )

@@ -9,6 +9,7 @@ settings of the log.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -127,6 +128,9 @@ async def _serve(
         loop.add_signal_handler(signum, _stop, stop, server)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
     watchdog = asyncio.create_task(_feed_watchdog(config, server))
+    # What is loaded by now stays: collections during service need not look at it.
+    gc.collect()
+    gc.freeze()
     async with server:
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -19,6 +20,7 @@ from whisper_live.events import Close, Send
 __all__ = ["CLOSE_TIMEOUT_S", "Outbox", "close_socket"]
 
 CLOSE_TIMEOUT_S = 2.0  # for the peer's half of the closing handshake
+_MOST_CHARACTERS = 1 << 20  # unsent; a message with 500 segments is some 100,000
 
 
 async def close_socket(socket: ServerConnection, code: int, reason: str = "") -> None:
@@ -33,6 +35,14 @@ async def close_socket(socket: ServerConnection, code: int, reason: str = "") ->
         socket.transport.abort()
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A message as it goes out: a tenth of the memory that its dict would take."""
+
+    text: str
+    replaceable: bool
+
+
 class Outbox:
     """Sends in order; ``sent`` is told how long each message took (s)."""
 
@@ -43,19 +53,28 @@ class Outbox:
         self._socket = socket
         self._limit = limit
         self._sent = sent
-        self._items: deque[Send | Close] = deque()
+        self._items: deque[_Text | Close] = deque()
+        self._characters = 0  # of all items
         self._filled = asyncio.Event()
         self._is_abandoned = False
 
     def post(self, item: Send | Close) -> bool:
-        """Queue a message or the close; False if the bound is passed."""
-        newest = self._items[-1] if self._items else None
-        is_newer = isinstance(item, Send) and item.replaceable
-        if is_newer and isinstance(newest, Send) and newest.replaceable:
-            self._items.pop()
-        elif isinstance(item, Send) and len(self._items) >= self._limit:
-            return False
-        self._items.append(item)
+        """Queue a message or the close; False if a bound is passed."""
+        if isinstance(item, Close):
+            self._items.append(item)
+        else:
+            message = _Text(protocol.encode(item.message), item.replaceable)
+            newest = self._items[-1] if self._items else None
+            if isinstance(newest, _Text) and newest.replaceable and item.replaceable:
+                self._items.pop()
+                self._characters -= len(newest.text)
+            if self._items and (
+                len(self._items) >= self._limit
+                or self._characters + len(message.text) > _MOST_CHARACTERS
+            ):
+                return False
+            self._items.append(message)
+            self._characters += len(message.text)
         self._filled.set()
         return True
 
@@ -80,8 +99,9 @@ class Outbox:
                     await self.hold(item.hold_s)
                     await close_socket(self._socket, item.code, item.reason)
                     return
+                self._characters -= len(item.text)
                 began = loop.time()
-                await self._socket.send(protocol.encode(item.message))
+                await self._socket.send(item.text)
                 self._sent(loop.time() - began)
         except ConnectionClosed:
             return

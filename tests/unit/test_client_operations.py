@@ -1,0 +1,95 @@
+"""``status`` and ``doctor``: what an operator is told, and the exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from importlib import metadata
+
+import huggingface_hub.constants
+import pytest
+
+from tests.e2e.support import running
+from whisper_live import cli
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _online_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+async def test_status_of_a_daemon_that_is_well_and_of_one_that_is_not(
+    capsys: Capture,
+) -> None:
+    def ask(port: int) -> tuple[int, list[str]]:
+        code = cli.main(["status", "--url", f"http://127.0.0.1:{port}/"])
+        return code, capsys.readouterr().out.splitlines()
+
+    async with running() as server:
+        server.metrics.session_rejected("capacity")
+        server.metrics.session_rejected("address")
+        code, lines = await asyncio.to_thread(ask, server.port)
+        assert code == 0
+        assert lines[0].split() == ["ready", "yes"]
+        said = dict(line.split(maxsplit=1) for line in lines)
+        assert said["sessions"] == "0 open, 0 so far, 2 turned away"
+        assert said["model"] == "oracle on cpu (oracle)"
+        server._draining = True
+        code, lines = await asyncio.to_thread(ask, server.port)
+        assert code == 1 and lines[0].startswith("ready     no")
+
+
+def test_status_where_nobody_answers(capsys: Capture) -> None:
+    with socket.socket() as sock:  # bound, not listening: refused
+        sock.bind(("127.0.0.1", 0))
+        port = str(sock.getsockname()[1])
+        assert cli.main(["status", "--port", port]) == 1
+    assert f"no daemon answers at http://127.0.0.1:{port}" in capsys.readouterr().out
+
+
+def test_doctor_finds_nothing_wrong_with_the_oracle(capsys: Capture) -> None:
+    assert cli.main(["doctor", "--engine", "oracle", "--port", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "bad" not in said and "oracle" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--model", "./nowhere"), "no such directory"),
+        (("--host", "0.0.0.0"), "needs --keys-file and --tls-cert"),
+        (("--keys-file", "/nowhere"), "cannot read the key file"),
+        (("--tls-cert", "/nowhere"), "/nowhere"),
+        (("--compute-type", "float3"), "compute-type float3"),
+    ],
+)
+def test_doctor_says_what_is_wrong(
+    flags: tuple[str, ...], says: str, capsys: Capture
+) -> None:
+    engine = ("--engine", "oracle")
+    if flags[0] in ("--model", "--compute-type"):
+        engine = ("--device", "cpu")
+    assert cli.main(["doctor", *engine, "--port", "0", *flags]) == 1
+    [line] = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("bad")
+    ]
+    assert says in line
+
+
+def test_doctor_finds_upstreams_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(
+        metadata, "packages_distributions", lambda: {"whisper_live": ["whisper-live"]}
+    )
+    assert cli.main(["doctor", "--engine", "oracle", "--port", "0"]) == 1
+    assert "pip uninstall whisper-live" in capsys.readouterr().out
+
+
+def test_doctor_sees_who_has_the_port(capsys: Capture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli.main(["doctor", "--engine", "oracle", "--port", port]) == 0
+    assert f"whisper-live status --port {port}" in capsys.readouterr().out

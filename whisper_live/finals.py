@@ -23,7 +23,7 @@ class Final:
     end: int
     request_id: int | None = None  # None: not submitted yet
     outcome: Outcome | None = None
-    is_stable: bool = False  # in advance: the reading before it had the same words
+    is_settled: bool = False  # in advance: its text will hardly change
 
 
 class Finals:

@@ -57,6 +57,7 @@ class Hearing:
                 segment,
                 speech=speech(segment.start, segment.end),
                 no_speech_threshold=self._options.no_speech_threshold,
+                is_final=is_final,
             )
             if reason is not None:
                 self._suppressed[reason.value] += is_final

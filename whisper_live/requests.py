@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from whisper_live.audio import Samples
 from whisper_live.config import Config
 from whisper_live.events import ClientOptions, DecodeOptions, Request, RequestKind
-from whisper_live.stabiliser import split_words
+from whisper_live.stabiliser import ends_sentence, split_words
 
 __all__ = ["RequestMaker"]
 
@@ -84,8 +84,16 @@ class RequestMaker:
         )
 
     def _prompt(self, context: str) -> str:
-        """The client's prompt, then the newest committed words from a whole one on."""
+        """The client's prompt, then the newest committed words from a whole one on.
+
+        A closed sentence is no context: the next one needs none, and a wrong word in
+        it would be fed on.  With all committed text as context the demo model took
+        back 20 % of words shown instead of 7 %, and cost two words in a hundred;
+        stock Whisper falls into fewer loops without (``condition_on_previous_text``).
+        """
         room = self._context_chars
+        if ends_sentence(context):
+            context = ""
         if len(context) > room:
             # The first word is cut in most cases.
             context = "".join(split_words(context[len(context) - room :])[1:])

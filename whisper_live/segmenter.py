@@ -221,10 +221,10 @@ class Segmenter:
     # ------------------------------------------------------------------------ inside
 
     def _follow_rise(self, probability: float, start: int) -> None:
-        if start - self._rose_at > self._preroll:  # its own preroll would not reach it
-            self._rises_from = start
         if probability >= self._release:
             self._rose_at = self._position
+        elif self._position - self._rose_at > self._preroll:
+            self._rises_from = self._position  # a preroll from here reaches no voice
         self._rises_from = max(self._rises_from, start - _LONGEST_RISE)
 
     def _first_start(self) -> int:

@@ -29,14 +29,21 @@ class Reason(enum.Enum):
     NO_SPEECH = "no_speech"
     WEAK_SPEECH = "weak_speech"
     LOOP = "loop"
+    UNSURE = "unsure"  # partials only, so it is never counted
 
 
 def suppress(
-    segment: HypothesisSegment, *, speech: float, no_speech_threshold: float
+    segment: HypothesisSegment,
+    *,
+    speech: float,
+    no_speech_threshold: float,
+    is_final: bool,
 ) -> Reason | None:
     """The reason not to show ``segment``, or None.
 
-    ``speech`` is the mean speech probability over its span.
+    ``speech`` is the mean speech probability over its span.  A partial has to be surer
+    than a final: no audio is lost by waiting for better text, one reading in twenty of
+    speech and nearly every one of many voices at once are held back.
     """
     if not any(normalise(word).isalnum() for word in split_words(segment.text)):
         return Reason.NO_WORDS
@@ -46,6 +53,8 @@ def suppress(
         return Reason.NO_SPEECH
     if speech < _WEAK_SPEECH and (doubted or unsure):
         return Reason.WEAK_SPEECH
+    if unsure and not is_final:
+        return Reason.UNSURE
     return None
 
 

@@ -66,6 +66,8 @@ def test_finals_get_all_that_was_configured() -> None:
         ("", " one two three four", "three four"),
         ("", "一二三四五六七八九十一二三", "三四五六七八九十一二三"),
         ("", " " + "x" * 40, ""),
+        ("Minutes.", " One two.", "Minutes."),  # closed: the next sentence is new
+        ("", " One. Two", "One. Two"),
     ],
 )
 def test_context_begins_with_a_whole_word(

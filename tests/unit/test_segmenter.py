@@ -178,6 +178,35 @@ def test_what_is_kept_while_nobody_speaks() -> None:
         one.window_start
 
 
+def test_a_soft_beginning_belongs_to_the_utterance() -> None:
+    one = segmenter(preroll_s=0.32)
+    # whispered: never 0.4, with a dip, until the voice comes
+    marks = feed(one, (0.0, 40), (0.3, 10), (0.1, 9), (0.3, 10), (0.9, 3))
+    assert marks == [Onset(30 * F)] and one.window_start == 30 * F
+
+
+def test_a_murmur_out_of_reach_does_not() -> None:
+    one = segmenter(preroll_s=0.32)
+    marks = feed(one, (0.0, 40), (0.3, 10), (0.1, 11), (0.9, 3))
+    assert marks == [Onset(51 * F)]
+
+
+def test_a_soft_beginning_is_followed_for_two_seconds_and_kept_until_then() -> None:
+    one = segmenter(preroll_s=0.32)
+    feed(one, (0.3, 500))
+    assert one.keep_from == 499 * F - s_to_samples(2.0) - s_to_samples(0.32)
+    assert feed(one, (0.9, 3)) == [
+        Onset(500 * F - s_to_samples(2.0) - s_to_samples(0.32))
+    ]
+
+
+def test_a_soft_beginning_does_not_pass_the_utterance_before() -> None:
+    one = segmenter(preroll_s=0.32)
+    feed(one, (0.9, 10), (0.0, 16))
+    marks = feed(one, (0.3, 5), (0.9, 3))
+    assert marks == [Onset(10 * F + TAIL)]
+
+
 def test_evidence_is_the_mean_over_the_frames_touched() -> None:
     one = segmenter()
     feed(one, (0.0, 2), (1.0, 2))

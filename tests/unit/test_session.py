@@ -279,6 +279,28 @@ def test_stable_text_and_clear_silence_end_it_sooner(
     assert ended_by - 0.1 <= harness.clock.now - spoken <= ended_by
 
 
+@pytest.mark.parametrize(
+    ("text", "hangover_s", "ended_by"),
+    [(" Stop.", 0.5, 0.4), (" Stop", 0.5, 0.6), (" Stop.", 1.0, 0.7)],
+)
+def test_a_closed_sentence_ends_it_sooner_but_not_before_the_client_is_patient(
+    text: str, hangover_s: float, ended_by: float
+) -> None:
+    options = ClientOptions("u", language="en", vad=VadOptions(hangover_s=hangover_s))
+    harness = SessionHarness(options=options)
+    harness.hear = lambda request: Hypothesis(
+        request.id,
+        (HypothesisSegment(request.start, request.start + 100, text),),
+        "en",
+        1.0,
+    )
+    harness.hear_frames(say(0.9, frames=8))  # too short for any reading before
+    spoken = harness.clock.now
+    while not harness.completed():
+        harness.hear_frames(say(0.0, frames=2))
+    assert ended_by - 0.1 <= harness.clock.now - spoken <= ended_by
+
+
 # -------------------------------------------------------------------------- utterances
 
 

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_live.stabiliser import Stabiliser, normalise, split_words
+from whisper_live.stabiliser import (
+    Stabiliser,
+    ends_sentence,
+    normalise,
+    split_words,
+)
 
 
 def heard(*texts: str) -> Stabiliser:
@@ -110,3 +115,15 @@ def test_decided_words_leave_and_the_rest_stays() -> None:
 def test_unspaced_scripts_agree_by_character() -> None:
     one = heard(" 今日は天", " 今日は天気")
     assert one.agreed == (" 今", "日", "は", "天")
+
+
+@pytest.mark.parametrize(
+    "text", [" Yes.", " Really?", ' He said "no!"', " (That is all.) ", "好。", "क्या।"]
+)
+def test_a_closed_sentence(text: str) -> None:
+    assert ends_sentence(text)
+
+
+@pytest.mark.parametrize("text", ["", " and", " wait...", " 3.5 percent", " well,"])
+def test_an_open_sentence(text: str) -> None:
+    assert not ends_sentence(text)

@@ -37,7 +37,15 @@ def segment(
 def test_scores_decide_together(
     heard: HypothesisSegment, speech: float, reason: Reason | None
 ) -> None:
-    assert suppress(heard, speech=speech, no_speech_threshold=0.45) is reason
+    found = suppress(heard, speech=speech, no_speech_threshold=0.45, is_final=True)
+    assert found is reason
+
+
+def test_a_partial_waits_until_it_is_sure() -> None:
+    for logprob, reason in ((-1.5, Reason.UNSURE), (-0.9, None)):
+        heard = segment(logprob=logprob)
+        found = suppress(heard, speech=0.9, no_speech_threshold=0.45, is_final=False)
+        assert found is reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,435 @@
+"""How good live text is, how soon it comes and what it costs, by the model given.
+
+    python -m bench.quality                      the demo model, some minutes
+    python -m bench.quality --only live --model small
+    python -m bench.quality --size 4 --json quality.jsonl
+
+The streaming policy runs as in the daemon on a simulated clock (``quality_simulation``)
+over recordings whose words are known (``quality_speech``).  Tables:
+
+``live``   for each kind of recording at 1 stream and at 8.  ``WER`` of the completed
+           segments; ``offline``, the same recordings through faster-whisper as whole
+           files, and ``cut``, each sentence by itself; ``gap`` is WER less the lower of
+           both.  ``erasure``: words shown and then taken back or changed, per final
+           word.  ``changed`` completed segments, ``doubled`` words at their seams.
+           ``words`` median error of word starts and ends, in ms.
+``soon``   single sentences at one stream: ``first`` partial after the first word's
+           start, ``final`` after the last word's end, and how many decodes they come
+           after 1.0 s and the hangover (at most 1 is the goal).
+``cost``   calls per minute of speech and engine seconds per audio second, beside the
+           plain policy: every reading and the final decode the whole utterance, up to
+           28 s, at the same interval.
+``noise``  words sent for ten minutes each of sounds without words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faster_whisper import WhisperModel
+
+from bench.demo_model.material import Recording
+from bench.demo_model.metrics import matches
+from bench.quality_simulation import Simulation, Stream
+from bench.quality_speech import NOISES, Speech
+from whisper_live import models
+from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
+from whisper_live.config import Config, EngineConfig, StreamConfig
+from whisper_live.engine.local import LocalEngine, load
+from whisper_live.events import ClientOptions, RequestKind, VadOptions
+from whisper_live.vad import SileroModel
+from whisper_live.wer import plain_words, word_errors
+
+__all__ = ["Heard", "main"]
+
+WORKERS = 2  # of the simulated machine: one thread each, as on two cores
+_SEAM_S = 0.25  # a word end counts as settled by a segment that ends so near before it
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How windows are chosen, and how long the encoder's context is."""
+
+    name: str
+    config: Config = Config()
+    vad: VadOptions = VadOptions()
+
+
+OURS = Policy("ours")
+PLAIN = Policy(
+    "plain",
+    Config(stream=StreamConfig(commit_after_s=1000.0, early_endpoint_ms=5000.0)),
+    VadOptions(pause_s=VadOptions().hangover_s),  # no final is tried in advance
+)
+
+
+# --------------------------------------------------------------- one client's account
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What became of one stream."""
+
+    recording: Recording
+    text: str  # of the completed segments
+    errors: int
+    changed: int  # completed segments that did not stay as they were
+    doubled: int  # words said again at the seam of two segments
+    taken_back: int  # words shown and then removed or changed
+    shown: int  # words of the final text
+    word_errors_s: list[float]  # of starts and ends
+    first_s: float  # first text after the first word's start
+    final_s: float  # last completed word after the last word's end
+
+
+def account(recording: Recording, stream: Stream) -> Heard:
+    """Go through a stream's messages as its client would."""
+    completed: list[dict[str, Any]] = []
+    shown: list[str] = []
+    changed = taken_back = 0
+    first_at = settled_at = float("nan")
+    for told in stream.told:
+        segments = told.message.get("segments")
+        if not segments:
+            continue
+        if not shown:
+            first_at = told.at
+        done = [segment for segment in segments if segment["completed"]]
+        changed += done[: len(completed)] != completed
+        if len(done) > len(completed):
+            settled_at = told.at
+        completed = done
+        words = [w for segment in segments for w in plain_words(segment["text"])]
+        kept = _common(shown, words)
+        taken_back += len(shown) - kept
+        shown = words
+    text = "".join(segment["text"] for segment in completed)
+    return Heard(
+        recording,
+        text,
+        word_errors(plain_words(recording.text), plain_words(text)),
+        changed,
+        _doubled(recording, completed),
+        taken_back,
+        len(shown),
+        _time_errors(recording, completed),
+        first_at - recording.words[0][1],
+        settled_at - recording.words[-1][2],
+    )
+
+
+def _common(left: Sequence[str], right: Sequence[str]) -> int:
+    pairs = zip(left, right)
+    return next(
+        (i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right))
+    )
+
+
+def _doubled(recording: Recording, completed: Sequence[dict[str, Any]]) -> int:
+    """Seams over which words are said twice that were spoken once."""
+    count = 0
+    spoken = plain_words(recording.text)
+    twice = set(zip(spoken, spoken[1:]))
+    for before, after in zip(completed, completed[1:]):
+        left, right = plain_words(before["text"]), plain_words(after["text"])
+        for size in range(1, 4):
+            tail, head = left[-size:], right[:size]
+            if len(tail) == size and tail == head and (tail[-1], head[0]) not in twice:
+                count += 1
+    return count
+
+
+def _time_errors(
+    recording: Recording, completed: Sequence[dict[str, Any]]
+) -> list[float]:
+    found = [word for segment in completed for word in segment.get("words", ())]
+    spoken = ["".join(plain_words(word)) for word, _, _ in recording.words]
+    heard = ["".join(plain_words(word["word"])) for word in found]
+    errors = []
+    for expected, got in matches(spoken, heard):
+        _, start, end = recording.words[expected]
+        errors += [
+            abs(float(found[got]["start"]) - start),
+            abs(float(found[got]["end"]) - end),
+        ]
+    return errors
+
+
+# -------------------------------------------------------------------------- a whole run
+
+
+class Bench:
+    """One model and what it is measured on."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self._seed = seed
+        self._silero = SileroModel()
+        self._engines: dict[str, LocalEngine] = {}
+        self._offline = WhisperModel(
+            str(folder), device="cpu", compute_type="int8", cpu_threads=1
+        )
+
+    def engine(self, context: str) -> LocalEngine:
+        """The model with a setting of ``audio-context``; one thread."""
+        if context not in self._engines:
+            config = EngineConfig(
+                model=str(self.folder),
+                audio_context=context,
+                device="cpu",
+                workers=1,
+                threads=1,
+            )
+            engine = load(config, max_batch=8, progress=lambda line: None)
+            engine.warm_up(lambda line: None)
+            self._engines[context] = engine
+        return self._engines[context]
+
+    def stream(self, samples: Samples, policy: Policy, language: str | None) -> Stream:
+        """A client that sends ``samples``."""
+        missing = -len(samples) % FRAME_SAMPLES
+        frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
+        speech = self._silero.detector().score(frames)
+        options = ClientOptions(
+            uid="bench",
+            language=language,
+            vad=policy.vad,
+            word_timestamps=True,
+            send_last_n_segments=0,
+        )
+        return Stream(samples, speech, options)
+
+    def listen(
+        self,
+        recordings: Sequence[Recording],
+        policy: Policy,
+        *,
+        context: str = "auto",
+        together: int = 1,
+    ) -> tuple[list[Heard], list[Simulation]]:
+        """Stream the recordings, so many of them at a time."""
+        chance = random.Random(self._seed)
+        heard, simulations = [], []
+        for begin in range(0, len(recordings), together):
+            part = recordings[begin : begin + together]
+            streams = [self.stream(r.samples, policy, r.language) for r in part]
+            for stream in streams[1:]:
+                stream.starts_at = chance.uniform(0, 3)
+            simulation = Simulation(
+                self.engine(context), policy.config, streams, workers=WORKERS
+            )
+            simulation.run()
+            simulations.append(simulation)
+            heard += [account(r, s) for r, s in zip(part, streams)]
+        return heard, simulations
+
+    def offline_errors(self, recordings: Sequence[Recording]) -> tuple[int, int]:
+        """Errors of faster-whisper on whole files, and sentence by sentence."""
+        whole = cut = 0
+        for recording in recordings:
+            spoken = plain_words(recording.text)
+            text = self._transcribe(recording.samples, recording.language)
+            whole += word_errors(spoken, plain_words(text))
+            parts = [
+                self._transcribe(piece, recording.language)
+                for piece in _sentences(recording)
+            ]
+            cut += word_errors(spoken, plain_words(" ".join(parts)))
+        return whole, cut
+
+    def _transcribe(self, samples: Samples, language: str) -> str:
+        segments, _ = self._offline.transcribe(samples, language=language)
+        return "".join(segment.text for segment in segments)
+
+
+def _sentences(recording: Recording) -> Iterator[Samples]:
+    """The recording cut in the middle of the gaps between its sentences."""
+    starts = [w[1] for w in recording.words]
+    limits = [0.0]
+    for end in recording.ends[:-1]:
+        after = min(start for start in starts if start >= end - 0.1)
+        limits.append((end + after) / 2)
+    limits.append(recording.duration)
+    marks = [round(limit * SAMPLE_RATE) for limit in limits]
+    for begin, end in zip(marks, marks[1:]):
+        yield recording.samples[begin:end]
+
+
+# ---------------------------------------------------------------------------- the tables
+
+
+def live(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, Any]]:
+    """Quality at one stream and at eight."""
+    for name, recordings in sets.items():
+        words = sum(len(plain_words(r.text)) for r in recordings)
+        whole, cut = (100 * e / words for e in bench.offline_errors(recordings))
+        for together in (1, 8):
+            heard, simulations = bench.listen(recordings, OURS, together=together)
+            wer = 100 * sum(h.errors for h in heard) / words
+            times = [e for h in heard for e in h.word_errors_s]
+            yield {
+                "set": name,
+                "streams": together,
+                "words_spoken": words,
+                "WER": round(wer, 2),
+                "offline": round(whole, 2),
+                "cut": round(cut, 2),
+                "gap": round(wer - min(whole, cut), 2),
+                "erasure": round(
+                    sum(h.taken_back for h in heard) / sum(h.shown for h in heard), 3
+                ),
+                "changed": sum(h.changed for h in heard),
+                "doubled": sum(h.doubled for h in heard),
+                "words": round(1000 * statistics.median(times or [0])),
+                "suppressed": sum(
+                    sum(stream.session.stats.suppressed.values())
+                    for simulation in simulations
+                    for stream in simulation.streams
+                ),
+            }
+
+
+def soon(bench: Bench, recordings: list[Recording]) -> Iterator[dict[str, Any]]:
+    """Latency at one stream on an idle machine, in decodes."""
+    heard, simulations = bench.listen(recordings, OURS)
+    firsts = [h.first_s for h in heard if h.first_s == h.first_s]
+    finals = [h.final_s for h in heard if h.final_s == h.final_s]
+    hangover_s = OURS.vad.hangover_s
+    for name, latencies, allowed_s, kind in (
+        ("first", firsts, 1.0, RequestKind.PARTIAL),
+        ("final", finals, hangover_s, RequestKind.FINAL),
+    ):
+        decode_s = statistics.median(
+            call.cost_s
+            for simulation in simulations
+            for call in simulation.calls
+            if call.requests[0].kind is kind
+        )
+        p50, p95 = np.quantile(latencies, [0.5, 0.95])
+        yield {
+            "what": name,
+            "n": len(latencies),
+            "p50_s": round(float(p50), 3),
+            "p95_s": round(float(p95), 3),
+            "decode_s": round(decode_s, 4),
+            "allowed_s": allowed_s,
+            "p50_decodes": round((p50 - allowed_s) / decode_s, 2),
+            "p95_decodes": round((p95 - allowed_s) / decode_s, 2),
+        }
+
+
+def cost(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, Any]]:
+    """Engine time beside the plain policy's, with short and with full contexts."""
+    for name, recordings in sets.items():
+        audio_s = sum(r.duration for r in recordings)
+        spoken_s = sum(end - start for r in recordings for _, start, end in r.words)
+        words = sum(len(plain_words(r.text)) for r in recordings)
+        for context in ("auto", "full"):
+            for policy in (OURS, PLAIN):
+                heard, simulations = bench.listen(recordings, policy, context=context)
+                calls = [call for s in simulations for call in s.calls]
+                yield {
+                    "set": name,
+                    "context": context,
+                    "policy": policy.name,
+                    "WER": round(100 * sum(h.errors for h in heard) / words, 2),
+                    "calls_per_min": round(60 * len(calls) / spoken_s, 1),
+                    "engine_s_per_s": round(sum(c.cost_s for c in calls) / audio_s, 4),
+                }
+
+
+def noise(bench: Bench, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Words that nobody said."""
+    for name, make in NOISES.items():
+        stream = bench.stream(make(seconds, seed), OURS, None)
+        simulation = Simulation(bench.engine("auto"), OURS.config, [stream], workers=1)
+        simulation.run()
+        words = {
+            (segment["start"], segment["text"])
+            for told in stream.told
+            for segment in told.message.get("segments", ())
+        }
+        stats = stream.session.stats
+        yield {
+            "sound": name,
+            "minutes": round(seconds / 60, 1),
+            "words_sent": sum(len(plain_words(text)) for _, text in words),
+            "utterances": stats.utterances,
+            "calls": len(simulation.calls),
+            "suppressed": dict(stats.suppressed),
+        }
+
+
+def _print(
+    title: str, rows: Iterator[dict[str, Any]], facts: dict[str, Any], path: Path | None
+) -> None:
+    for index, row in enumerate(rows):
+        if not index:
+            print(f"\n{title}: " + " | ".join(row))
+        print(" | ".join(map(str, row.values())), flush=True)
+        if path is not None:
+            with path.open("a") as lines:
+                print(json.dumps(facts | {"table": title} | row), file=lines)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    revision = subprocess.run(git, capture_output=True, text=True, check=False)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "revision": revision.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "model_sha256": hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest()[
+            :12
+        ],
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="demo", help="as for serve")
+    parser.add_argument("--size", type=float, default=1.0, help="of the recordings")
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--only", nargs="*", help="tables, of live soon cost noise")
+    parser.add_argument("--json", type=Path, help="append JSON lines to this file")
+    args = parser.parse_args()
+    folder = models.resolve(EngineConfig(model=args.model), print)
+    bench, speech = Bench(folder, args.seed), Speech(args.seed)
+    facts = _facts(folder)
+    print(", ".join(f"{key} {value}" for key, value in facts.items()))
+    count = round(48 * args.size)
+    talks = max(round(8 * args.size), 3)
+    sets = {
+        "singles": speech.singles(count),
+        "pauses": speech.pauses(talks, 30.0),
+        "noisy": speech.noisy(talks, 30.0, 15.0),
+        "overlapped": speech.overlapped(talks, 30.0),
+    }
+    tables = {
+        "live": lambda: live(bench, sets),
+        "soon": lambda: soon(bench, sets["singles"]),
+        "cost": lambda: cost(bench, sets),
+        "noise": lambda: noise(bench, 600 * min(args.size, 1), args.seed),
+    }
+    for title in args.only or tables:
+        _print(title, tables[title](), facts, args.json)
+
+
+if __name__ == "__main__":
+    main()

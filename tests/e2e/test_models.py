@@ -170,6 +170,18 @@ async def test_a_model_that_cannot_be_loaded_is_told_and_harms_nobody() -> None:
     assert b'model_events_total{event="failed"} 2.0' in page
 
 
+async def test_a_refused_client_that_stays_on_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "_REFUSAL_HOLD_S", 60.0)
+    config = offering("broken", max_sessions=1)
+    async with running(config, loader=Shelf()) as server, client(server) as refused:
+        await refused.hello(model="broken")
+        assert (await refused.next())["status"] == "ERROR"
+        peer = await whole_session(server, SPEECH)
+        assert peer.words == [1, 2, 3, 4]
+
+
 async def test_memory_is_taken_from_idle_models_and_from_no_other() -> None:
     first = german()
     shelf = Shelf(60, german=lambda: first, french=french)
@@ -216,7 +228,9 @@ async def test_an_idle_model_is_unloaded_and_comes_back_when_asked_for() -> None
     assert shelf.loads == ["german", "german"]
 
 
-async def test_who_leaves_during_a_load_frees_the_place_at_once() -> None:
+async def test_who_leaves_during_a_load_frees_the_place_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     engines = [german(), german()]
     shelf = Shelf(german=iter(engines).__next__)
     shelf.gate.clear()
@@ -235,6 +249,7 @@ async def test_who_leaves_during_a_load_frees_the_place_at_once() -> None:
         peer = await whole_session(server, SPEECH, model="german")
         assert peer.words == [1, 2, 3, 4]
     assert shelf.loads == ["german", "german"]
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
 
 
 async def test_the_server_stops_in_the_middle_of_a_load() -> None:

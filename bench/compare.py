@@ -211,7 +211,9 @@ class Comparison:
             outcome.reach = trials.capacity(start=start, most=most, step=step)
 
     def upstream_alone_s(self) -> float:
-        """Its best p95 of finals for one stream."""
+        """Its best p95 of finals for one stream, of this run or as it was given."""
+        if self._args.within_s:
+            return float(self._args.within_s)
         alone = [o.final_p95_s(1) for o in self.outcomes if o.server != "ours"]
         return min(alone, default=math.inf)
 
@@ -358,6 +360,9 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="precision of the search")
     parser.add_argument(
         "--upstream-streams", type=_counts, default=[1, 2, 4, 8], help="'' for none"
+    )
+    parser.add_argument(
+        "--within-s", type=float, help="upstream's p95 for one stream, from another run"
     )
     parser.add_argument("--flag", action="append", default=[], help="for our server")
     args = parser.parse_args()

@@ -112,5 +112,7 @@ def test_which_failures_a_smaller_batch_may_cure() -> None:
     assert devices.out_of_memory(MemoryError("std::bad_alloc"))
     fault = RuntimeError("CUDA failed with error an illegal memory access")
     assert devices.is_lost(fault) and not devices.out_of_memory(fault)
+    # The worker ends the process for this kind: a restart may bring the device back.
+    assert devices.explain(fault, "small").kind == "device_lost"
     row = ValueError("prompts must have the same index")
     assert not devices.is_lost(row) and not devices.out_of_memory(row)

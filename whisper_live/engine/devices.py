@@ -167,5 +167,5 @@ def explain(error: Exception, model: str) -> ConfigError | EngineUnavailable:
             "--compute-type int8_float16"
         )
     if is_lost(error):
-        return EngineUnavailable(f"the GPU failed: {text}")
+        return EngineUnavailable(f"the GPU failed: {text}", kind="device_lost")
     return ConfigError(f"model {model} cannot be loaded: {text}")

@@ -144,7 +144,8 @@ class Comparison:
             outcome = Outcome(contender.name)
             self.outcomes.append(outcome)
             folder = self._report.logs / contender.name.replace(" ", "-")
-            with started(contender, folder / "server.log") as running:
+            nice = self._args.nice
+            with started(contender, folder / "server.log", nice=nice) as running:
                 try:
                     self._measure(running, outcome, folder)
                 finally:
@@ -363,6 +364,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--within-s", type=float, help="upstream's p95 for one stream, from another run"
+    )
+    parser.add_argument(
+        "--nice", type=int, default=0, help="of all servers; below 0 where others work"
     )
     parser.add_argument("--flag", action="append", default=[], help="for our server")
     args = parser.parse_args()

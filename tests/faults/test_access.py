@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,15 @@ async def test_a_foreign_page_gets_403_on_the_wire_and_is_counted() -> None:
 # -------------------------------------------------------------------------- the canary
 
 CANARY = "purple-canary"
+
+
+def test_no_library_reports_to_its_maker() -> None:
+    """ONNX Runtime would, over HTTPS, unless told before it is loaded."""
+    program = "import whisper_live, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
 
 
 async def test_no_secret_and_no_word_is_in_the_log_at_any_level(tmp_path: Path) -> None:

@@ -26,18 +26,18 @@ __all__ = ["SCRIPT", "VOICE", "main", "record", "write_webm"]
 
 # Sentence and the pause after it, in s.
 SCRIPT = (
-    ("Good morning.", 0.7),
-    ("Turn on the kitchen light.", 0.9),
-    ("Set a timer for ten minutes.", 1.1),
-    ("What is the weather like in London today?", 1.2),
-    ("Yes.", 0.9),
-    ("The code is four seven one nine.", 1.0),
-    ("Remind me to buy some bread tomorrow.", 1.2),
-    ("My number is five five two eight zero three.", 0.9),
-    ("Turn off the music.", 0.8),
-    ("Thank you.", 0.6),
+    ("Good morning.", 0.6),
+    ("Turn on the kitchen light.", 0.7),
+    ("Set a timer for ten minutes.", 0.9),
+    ("What is the weather like in London today?", 0.9),
+    ("Yes.", 0.7),
+    ("The code is four seven one nine.", 0.8),
+    ("Remind me to buy some bread tomorrow.", 0.8),
+    ("My number is five two eight zero three.", 0.7),
+    ("Turn off the music.", 0.6),
+    ("Thank you.", 0.4),
 )
-VOICE = Voice("flite", "slt", rate=0.95)
+VOICE = Voice("flite", "slt")
 _OPUS_RATE = 48000
 
 

@@ -127,7 +127,7 @@ _STAGES = (
     Stage(0.25, (160, 1200), 0.1, 0.5, 0.5),
     Stage(0.40, (160, 1200), 0.3, 0.5, 0.5),
     Stage(0.50, (160, 2000), 0.5, 0.65, 0.5),
-    Stage(0.88, (160, 2000), 0.5, 0.65, 0.4),
+    Stage(0.88, (160, 2000), 0.65, 0.65, 0.4),
 )
 
 
@@ -177,7 +177,9 @@ class Batches(IterableDataset[Batch]):
                     frames = 2 * rng.randint(stage.frames[0] // 2, stage.frames[1] // 2)
                 count = max(2, round(2 * options.positions / frames))
                 # One limit for a batch: the longest sequence sets the cost of all.
-                prompt = rng.choices((0, 30, 60, LONGEST_PROMPT), (50, 34, 10, 6))[0]
+                # Long ones come with long windows, in faster-whisper's loop over a file.
+                shares = (20, 0, 0, 80) if frames == 3000 else (50, 34, 11, 5)
+                prompt = rng.choices((0, 30, 60, LONGEST_PROMPT), shares)[0]
                 examples = [
                     composer.example(frames, stage.strength, stage.crowded, prompt)
                     for _ in range(count)
@@ -232,7 +234,7 @@ def rate_at(progress: float, step: int) -> float:
     """
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
     left = max(1.0 - progress, 0.01)
-    shape = min(max(cosine, 0.35), left / 0.22 * 0.35)
+    shape = min(max(cosine, 0.35), left / 0.12 * 0.35)
     return _PEAK_RATE * min(1.0, step / 300) * min(shape, 1.0)
 
 

@@ -290,10 +290,11 @@ class Composer:
     def _prompt(self, language: str) -> list[int]:
         """Return previous text as faster-whisper gives it, or nothing."""
         rng, tokens = self._rng, self._tokens
-        if self._longest_prompt < 4 or rng.random() < 0.5:
+        if self._longest_prompt < 4 or rng.random() < 0.4:
             return []
-        budget = rng.randint(4, self._longest_prompt)
-        timestamps = rng.random() < 0.5
+        # Mostly long: after half a minute of speech the prompt is full for good.
+        budget = max(rng.randint(4, self._longest_prompt) for _ in range(2))
+        timestamps = rng.random() < 0.75
         text: list[int] = []
         at = rng.uniform(0, 2)
         while len(text) < budget:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from bench.servers import (
     Running,
     is_installed,
     ours,
+    put_first,
     started,
     upstream,
     versions,
@@ -372,6 +374,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.upstream_streams and not is_installed():
         parser.error("upstream is not installed: python -m bench.servers")
+    if args.nice:
+        put_first(os.getpid(), args.nice - 5)  # clients go before the server
     with cost_of(args) as cost:
         facts = provenance(
             "compare",

@@ -29,6 +29,7 @@ __all__ = [
     "UPSTREAM",
     "is_installed",
     "ours",
+    "put_first",
     "started",
     "upstream",
 ]
@@ -161,7 +162,7 @@ def started(contender: Contender, log: Path, *, nice: int = 0) -> Iterator[Runni
         )
         try:
             if nice:
-                os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+                put_first(process.pid, nice)
             running = Running(
                 contender, _url(contender, process, log), psutil.Process(process.pid)
             )
@@ -171,6 +172,17 @@ def started(contender: Contender, log: Path, *, nice: int = 0) -> Iterator[Runni
                 running.watch_no_more()
         finally:
             _stop(process)
+
+
+def put_first(pid: int, nice: int) -> None:
+    """Give a process, and on Linux its whole session, this priority; root only.
+
+    Where sessions are scheduled as groups, a process's own priority counts for nothing
+    against other sessions.
+    """
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def _url(contender: Contender, process: subprocess.Popen[str], log: Path) -> str:

@@ -268,7 +268,7 @@ def _sentences(recording: Recording) -> Iterator[Samples]:
         yield recording.samples[begin:end]
 
 
-# ---------------------------------------------------------------------------- the tables
+# -------------------------------------------------------------------------- the tables
 
 
 def live(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """One websocket and the session behind it.
 
-Reads messages, has them decoded and scored in the ingest pool, feeds the session and
-performs its effects; arms one timer for the session's deadline.  Owns everything that
-waits and decides nothing about text.  All state lives on the event loop; pool threads
-get bytes and give frames back, one job at a time, so order is kept.
+Lets the client in, gives the session what ``intake`` brings and performs its effects;
+arms one timer for the session's deadline.  Decides nothing about text.  All state
+lives on the event loop; pool threads get bytes and give frames back, one job at a
+time, so order is kept.
 """
 
 from __future__ import annotations
@@ -27,16 +27,13 @@ from whisper_live.errors import (
     ClientError,
     EngineUnavailable,
     HandshakeError,
-    LimitExceeded,
     Overloaded,
-    ProtocolError,
     WhisperLiveError,
 )
 from whisper_live.events import (
     Cancel,
     ClientOptions,
     Close,
-    Drain,
     Effect,
     EndOfAudio,
     Event,
@@ -49,6 +46,7 @@ from whisper_live.events import (
 )
 from whisper_live.final_pass import FinalPass
 from whisper_live.ingest import Ingest
+from whisper_live.intake import Intake
 from whisper_live.log import SessionLog
 from whisper_live.metrics import Metrics
 from whisper_live.outbox import Outbox, close_socket
@@ -58,18 +56,11 @@ from whisper_live.roster import Model, Roster
 from whisper_live.session import Session, State
 from whisper_live.vad import Detector, EverythingIsSpeech
 
-__all__ = ["RECEIVE_QUEUE", "Connection", "Services"]
+__all__ = ["Connection", "Services"]
 
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
-# At shutdown, what the client sent before it heard of it is still read: up to the pong
-# to a ping, which comes behind all of it.  Not every client answers: half of the time
-# for the drain is the limit, and a pause like this is the end.
-_DRAIN_PAUSE_S = 1.0
-_ONE_READ_BYTES = 1 << 18  # asyncio's; its messages may be in the queue at that moment
-RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
-
 # What websockets closes by itself, and the kind under which it is counted.
 _BROKEN_RULES = {1002: "bad_frame", 1007: "bad_utf8", 1009: "message_too_big"}
 
@@ -108,16 +99,11 @@ class Connection:
         self._session = Session(services.config, name=name, ids=services.ids)
         self._log = SessionLog(name, services.config.log)
         self._model: Model | None = None  # from admission to the end
-        self._ingest: Ingest | None = None
+        self._intake: Intake | None = None
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
         self._pulse = Pulse(socket)
-        self._patience: asyncio.Timeout | None = None  # of the read under way
-        self._drain_by: float | None = None  # loop time; None: not draining
-        self._draining = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
         self._outbox = Outbox(
             socket,
             limit=services.config.limits.max_unsent,
@@ -202,30 +188,22 @@ class Connection:
 
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
-        if self._session.state is State.NEW:
+        if self._intake is None:
             await self.leave()
             return
         limit = self._config.limits.drain_timeout_s / 2
-        self._end_reading(self._loop.time() + limit)
+        self._intake.end(self._loop.time() + limit)
         try:
             async with asyncio.timeout(limit):
                 await (await self._socket.ping())
         except (TimeoutError, ConnectionClosed):
             pass
-        self._end_reading(self._loop.time())
+        self._intake.end(self._loop.time())
         await self._socket.wait_closed()
 
     async def leave(self) -> None:
         """Close with 1012 now, whatever has not been said yet."""
         await close_socket(self._socket, 1012, "service restart")
-
-    def _end_reading(self, when: float) -> None:
-        """Read no longer than this, at full speed and whether there is room or not."""
-        self._drain_by = when
-        self._draining.set()
-        self._room.set()
-        if self._patience is not None:
-            self._patience.reschedule(self._read_until())
 
     async def _first_message(self) -> str | bytes:
         limit = self._config.limits.handshake_timeout_s
@@ -277,14 +255,24 @@ class Connection:
         detector = (
             self._services.detector() if options.use_vad else EverythingIsSpeech()
         )
-        self._ingest = Ingest(open_stream(options.audio_format), detector)
+        ingest = Ingest(open_stream(options.audio_format), detector)
+        intake = self._intake = Intake(
+            self._socket,
+            ingest,
+            limits=self._config.limits,
+            pool=self._services.pool,
+            pulse=self._pulse,
+            metrics=self._metrics,
+            take=self._take,
+            ended=self._outbox.peer_ended,
+        )
         self._metrics.options_ignored(len(options.ignored))
         if options.final_pass or self._config.stream.final_pass:
             self._final_pass = FinalPass(
                 self._config, options, session=self._session.name
             )
         tasks = [
-            asyncio.create_task(self._read()),
+            asyncio.create_task(self._read(intake)),
             asyncio.create_task(self._pulse.run()),
         ]
         try:
@@ -302,14 +290,14 @@ class Connection:
                 self._closing.cancel()
             if self._final_pass is not None:
                 self._final_pass.close()
-            self._account(self._ingest)
+            self._account(ingest)
 
     # ------------------------------------------------------------------------ reading
 
-    async def _read(self) -> None:
+    async def _read(self, intake: Intake) -> None:
         """Take messages until the peer is gone; an unusable one ends the session."""
         try:
-            await self._read_audio()
+            await intake.run()
         except ClientError as error:
             self._fail(error)
         except ConnectionClosed as closed:
@@ -335,103 +323,6 @@ class Connection:
         self._handle(PeerGone())
         self._outbox.abandon()
 
-    async def _read_audio(self) -> None:
-        left, left_bytes = RECEIVE_QUEUE[0], _ONE_READ_BYTES  # once reading is to end
-        while left > 0 or left_bytes > 0:
-            if (message := await self._next()) is None:
-                break
-            if self._drain_by is not None and self._loop.time() >= self._drain_by:
-                left, left_bytes = left - 1, left_bytes - len(message)
-            if self._session.state is not State.LIVE:
-                if protocol.is_end_of_audio(message):
-                    self._outbox.peer_ended.set()
-                continue
-            if protocol.is_end_of_audio(message):
-                self._outbox.peer_ended.set()
-                await self._finish_ingest()
-                self._handle(EndOfAudio())
-                return
-            if isinstance(message, str):
-                raise ProtocolError(
-                    "audio must come in binary messages", kind="text_message"
-                )
-            await self._take_in(message)
-        if self._drain_by is None:
-            idle = self._config.limits.idle_timeout_s
-            raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
-        await self._finish_ingest()
-        self._handle(Drain())
-
-    async def _next(self) -> str | bytes | None:
-        """The next message; None once the time for it is over."""
-        try:
-            async with asyncio.timeout_at(self._read_until()) as self._patience:
-                with self._pulse.listening():
-                    return await self._socket.recv()
-        except TimeoutError:
-            pass
-        finally:
-            self._patience = None
-        try:
-            async with asyncio.timeout(0):  # it may have come in that very moment
-                return await self._socket.recv()
-        except TimeoutError:
-            return None
-
-    def _read_until(self) -> float:
-        """When to stop waiting for the next message (loop time)."""
-        now = self._loop.time()
-        if self._drain_by is None:
-            return now + self._config.limits.idle_timeout_s
-        return min(now + _DRAIN_PAUSE_S, self._drain_by)
-
-    async def _take_in(self, data: bytes) -> None:
-        """Decode and score one message in the pool and give it to the session."""
-        ingest = self._ingest
-        assert ingest is not None
-
-        def push_and_pull() -> Frames | None:
-            ingest.push(data)
-            return ingest.pull()
-
-        job: Callable[[], Frames | None] = push_and_pull
-        while True:
-            frames = await self._loop.run_in_executor(self._services.pool, job)
-            if frames is None:
-                return
-            if self._final_pass is not None:
-                self._final_pass.keep(frames)
-            seconds = samples_to_s(len(frames.samples))
-            self._metrics.audio_decoded(ingest.codec, seconds)
-            self._metrics.stage("decode", frames.decode_s)
-            self._metrics.stage("vad", frames.vad_s)
-            self._handle(frames)
-            await self._room.wait()
-            await self._keep_rate()
-            job = ingest.pull
-
-    async def _finish_ingest(self) -> None:
-        """Take in what the decoder and the last part frame still hold."""
-        assert self._ingest is not None
-        self._ingest.finish()
-        await self._take_in(b"")
-
-    async def _keep_rate(self) -> None:
-        """Read no faster than ``audio_rate``, once the burst is spent.
-
-        Not reading is the gentlest limit: nothing is refused or lost, the sender's
-        own socket tells it to wait.
-        """
-        limits = self._config.limits
-        if not limits.audio_rate:
-            return
-        ahead = samples_to_s(self._session.received) - limits.audio_burst_s
-        elapsed = self._loop.time() - self.admitted_at
-        if (late := ahead / limits.audio_rate - elapsed) > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(late):
-                    await self._draining.wait()
-
     def _fail(self, error: ClientError) -> None:
         """Finish what was said before, then tell the client what is wrong."""
         self._metrics.error(error.kind)
@@ -439,6 +330,12 @@ class Connection:
         self._handle(EndOfAudio())
 
     # ---------------------------------------------------------- the session's effects
+
+    def _take(self, event: Event) -> None:
+        """What the intake brings."""
+        if self._final_pass is not None and isinstance(event, Frames):
+            self._final_pass.keep(event)
+        self._handle(event)
 
     def _handle(self, event: Event) -> None:
         """Give the session an event and perform what it answers.
@@ -485,11 +382,10 @@ class Connection:
                 case Close():
                     self._close(effect)
         worker.speaking(session.name, session.is_speaking)
-        is_live = session.state is State.LIVE and not self._draining.is_set()
-        if session.has_room or not is_live:
-            self._room.set()
-        else:
-            self._room.clear()
+        if self._intake is not None:
+            self._intake.go_on(
+                has_room=session.has_room, is_wanted=session.state is State.LIVE
+            )
         deadline = session.deadline()
         if self._timer is not None:
             if deadline == self._timer.when():

@@ -29,9 +29,10 @@ from websockets.typing import Subprotocol
 from whisper_live import __version__
 from whisper_live.access import JUDGED_HEADERS, Access, Caller, Denied
 from whisper_live.config import Config
-from whisper_live.connection import RECEIVE_QUEUE, Connection, Services
+from whisper_live.connection import Connection, Services
 from whisper_live.engine import Engine
 from whisper_live.errors import ConfigError, Overloaded
+from whisper_live.intake import RECEIVE_QUEUE
 from whisper_live.metrics import CONTENT_TYPE, Metrics
 from whisper_live.outbox import CLOSE_TIMEOUT_S
 from whisper_live.roster import Loader, Model, Roster

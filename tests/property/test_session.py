@@ -280,7 +280,7 @@ class LongSessionMachine(SessionMachine):
 
 
 LongSessionMachine.TestCase.settings = settings(
-    max_examples=2000, stateful_step_count=80, deadline=None
+    max_examples=200, stateful_step_count=80, deadline=None
 )
 test_any_order_of_events_at_length = pytest.mark.slow(
     pytest.mark.timeout(600)(LongSessionMachine.TestCase)

@@ -107,6 +107,14 @@ def long_windows(
     return [
         _error_row("windows of 25 to 30 s", model, windows, 8, show),
         _error_row("files of 150 to 180 s", model, files, 8, show),
+        _error_row(
+            "the same, condition_on_previous_text=False",
+            model,
+            files,
+            8,
+            show,
+            condition_on_previous_text=False,
+        ),
     ]
 
 

@@ -177,7 +177,7 @@ class Batches(IterableDataset[Batch]):
                     frames = 2 * rng.randint(stage.frames[0] // 2, stage.frames[1] // 2)
                 count = max(2, round(2 * options.positions / frames))
                 # One limit for a batch: the longest sequence sets the cost of all.
-                # Long ones come with long windows, in faster-whisper's loop over a file.
+                # Long ones come with long windows: faster-whisper's loop over a file.
                 shares = (20, 0, 0, 80) if frames == 3000 else (50, 34, 11, 5)
                 prompt = rng.choices((0, 30, 60, LONGEST_PROMPT), shares)[0]
                 examples = [

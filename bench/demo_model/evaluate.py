@@ -301,7 +301,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
     if options.json:
         lines = [{"point": point, **vars(row)} for point, row in rows]
-        options.json.write_text(json.dumps(lines, indent=1) + "\n")
+        # Medians and quantiles are numpy scalars.
+        options.json.write_text(json.dumps(lines, indent=1, default=float) + "\n")
     return 0 if all(row.passed for _, row in rows) else 1
 
 

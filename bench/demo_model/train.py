@@ -292,6 +292,14 @@ def train(options: argparse.Namespace) -> None:
         model.load_state_dict(run.state["model"])
         average.load_state_dict(run.state["average"])
         run.progress.value = run.state["elapsed"] / (60.0 * options.minutes)
+    elif options.start is not None:
+        weights = {
+            name: torch.from_numpy(value.astype(np.float32))
+            for name, value in np.load(options.start).items()
+        }
+        model.load_state_dict(weights)
+        average.load_state_dict(weights)
+        run.progress.value = options.start_at
     model.share_memory()
     helpers = [
         mp.get_context("fork").Process(target=_work, args=(run, rank))
@@ -317,7 +325,7 @@ def _work(run: _Run, rank: int) -> None:
         betas=(0.9, 0.98),
         fused=True,
     )
-    elapsed, step = 0.0, 0
+    elapsed, step = run.progress.value * 60.0 * options.minutes, 0
     if run.state is not None:
         optimizer.load_state_dict(run.state["optimizer"])
         elapsed, step = run.state["elapsed"], run.state["step"]
@@ -412,6 +420,12 @@ def main(arguments: list[str] | None = None) -> None:
         type=float,
         default=0.87,
         help="share of the run at which they join after all; 2 for never",
+    )
+    parser.add_argument(
+        "--start", type=Path, help="weights to begin with, such as weights.npz here"
+    )
+    parser.add_argument(
+        "--start-at", type=float, default=0.6, help="share of the run they stand for"
     )
     train(parser.parse_args(arguments))
 

@@ -45,6 +45,7 @@ logger = logging.getLogger("whisper_live.server")
 
 _CALLER = "whisper_live_caller"  # attribute of a socket whose upgrade was let through
 _GUESS_S = 120.0  # told to who waits while nothing is known
+_SOONEST_S = 1.0  # "now" would only bring the client back to be refused again
 _NEWEST_SHARE = 0.2  # of the newest session in the mean length
 
 
@@ -259,7 +260,7 @@ class Server:
             now = asyncio.get_running_loop().time()
             first = min(c.admitted_at for c in holders)
             waits_s.append(max(limit - (now - first), 0.0))
-        wait_s = min(waits_s, default=_GUESS_S)
+        wait_s = max(min(waits_s, default=_GUESS_S), _SOONEST_S)
         raise Overloaded(why, wait_minutes=wait_s / 60, kind=kind)
 
     # -------------------------------------------------------------------------- pages

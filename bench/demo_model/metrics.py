@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.demo_model.grammar import normalise
+from whisper_live.wer import word_errors
 
 __all__ = ["Errors", "agreement", "matches", "word_errors"]
 
@@ -42,11 +43,6 @@ def _table(reference: list[str], hypothesis: list[str]) -> list[list[int]]:
             )
         table.append(line)
     return table
-
-
-def word_errors(reference: list[str], hypothesis: list[str]) -> int:
-    """Return substitutions, deletions and insertions."""
-    return _table(reference, hypothesis)[-1][-1]
 
 
 def matches(reference: list[str], hypothesis: list[str]) -> list[tuple[int, int]]:

@@ -16,8 +16,8 @@ from typing import Protocol
 from whisper_live.audio import Samples
 from whisper_live.decode.mp4 import Mp4Splitter
 from whisper_live.decode.ogg import OggSplitter
-from whisper_live.decode.packets import Splitter
 from whisper_live.decode.pcm import PCM_FORMATS, PcmStream
+from whisper_live.decode.splitter import Splitter
 from whisper_live.decode.stream import MAX_BACKLOG_BYTES, ContainerStream
 from whisper_live.decode.webm import WebmSplitter
 from whisper_live.errors import DecodeError

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from whisper_live.decode.packets import (
-    MAX_HUNT_BYTES,
-    MAX_JUNK,
     MAX_PACKET_BYTES,
     MAX_SKIP_BYTES,
     Packet,
@@ -26,6 +24,7 @@ from whisper_live.decode.packets import (
     opus_track,
     printable,
 )
+from whisper_live.decode.splitter import Splitter
 from whisper_live.errors import DecodeError
 
 __all__ = ["Mp4Splitter"]
@@ -55,42 +54,20 @@ class _Index:
     default_size: int = 0
 
 
-class Mp4Splitter:
+class Mp4Splitter(Splitter):
     """A ``Splitter`` for fragmented MP4 with Opus or AAC.
 
     Unlike WebM and Ogg it cannot be taken up in the middle: AAC packets do not say
     how they are to be decoded.
     """
 
+    _container = "MP4"
+
     def __init__(self) -> None:
-        self.notes: Counter[str] = Counter()
-        self._data = bytearray()
-        self._at = 0
-        self._position = 0  # bytes before _data[0] since the last ftyp
-        self._ready: Track | Packet | None = None
-        self._recognised = False
-        self._skip = 0
-        self._hunting = False
-        self._hunted = 0  # bytes looked through since the last packet
-        self._junk = 0  # boxes since the last packet
+        super().__init__()
         self._index: _Index | None = None
         self._samples: deque[_Sample] = deque()  # of the last moof, still to come
         self._mdat_end: int | None = None  # inside an mdat: where it ends
-
-    def push(self, data: bytes) -> None:
-        """Keep ``data``."""
-        self._data += data
-
-    def next(self) -> Track | Packet | None:
-        """The next track or packet; see ``Splitter``."""
-        while self._advance():
-            if self._ready is not None:
-                item, self._ready = self._ready, None
-                return item
-        del self._data[: self._at]
-        self._position += self._at
-        self._at = 0
-        return None
 
     def finish(self) -> None:
         """Raise ``DecodeError`` if not a single box was recognised."""
@@ -101,16 +78,8 @@ class Mp4Splitter:
 
     # ---------------------------------------------------------------------- boxes
 
-    def _advance(self) -> bool:
-        """Deal with one box or sample; False when that takes more bytes."""
-        if self._skip:
-            step = min(self._skip, len(self._data) - self._at)
-            self._at += step
-            self._skip -= step
-            if self._skip:
-                return False
-        if self._hunting:
-            return self._hunt()
+    def _take_next(self) -> bool:
+        """Deal with one box or sample."""
         if self._mdat_end is not None:
             return self._take_sample()
         if len(self._data) - self._at < 8:
@@ -126,9 +95,7 @@ class Mp4Splitter:
             return self._lose_sync()
         if not self._take(kind, self._at + size, body):
             return False
-        self._junk += 1
-        if self._junk > MAX_JUNK:
-            raise _lost_for_good()
+        self._count_junk()
         return True
 
     def _take(self, kind: bytes, end: int, body: int) -> bool:
@@ -140,7 +107,7 @@ class Mp4Splitter:
                 self.notes["restart"] += 1
             self._index = None
             self._samples.clear()
-            self._position = -self._at
+            self._position = -self._at  # places count from the beginning of a file
         elif kind == b"moov" or kind == b"moof":
             if end - self._at > _MAX_INDEX_BYTES:
                 raise DecodeError(
@@ -158,7 +125,7 @@ class Mp4Splitter:
     def _take_index(self, kind: bytes, content: bytes) -> None:
         if kind == b"moov":
             self._index = _read_moov(content)
-            self._ready = self._index.track
+            self._ready.append(self._index.track)
         elif self._index is None:
             raise DecodeError(
                 "The MP4 stream started in the middle; its beginning is needed.",
@@ -210,7 +177,8 @@ class Mp4Splitter:
                 return False
             self._samples.popleft()
             self._junk = self._hunted = 0
-            self._ready = Packet(bytes(self._data[self._at : after]), sample.time_s)
+            data = bytes(self._data[self._at : after])
+            self._ready.append(Packet(data, sample.time_s))
             self._at = after
         return True
 
@@ -231,19 +199,14 @@ class Mp4Splitter:
 
         ``_at`` is where a box might begin: its name stands four bytes on.
         """
-        found = _START.search(self._data, self._at + 4)
-        stop = found.start() - 4 if found else max(len(self._data) - 7, self._at)
-        self._hunted += stop - self._at
-        self._at = stop
-        if self._hunted > MAX_HUNT_BYTES:
-            raise _lost_for_good()
+        found = self._seek(_START, 4)
         if found:
             (size,) = struct.unpack_from(">I", self._data, self._at)
             if 8 < size <= _MAX_INDEX_BYTES:
                 self._hunting = False
             else:
                 self._at += 1
-        return found is not None
+        return found
 
 
 # -------------------------------------------------------------------- box contents
@@ -433,11 +396,4 @@ def _read_trun(
 def _not_mp4() -> DecodeError:
     return DecodeError(
         "This is not an MP4 stream, or not its beginning.", kind="unknown_format"
-    )
-
-
-def _lost_for_good() -> DecodeError:
-    return DecodeError(
-        "The MP4 stream is damaged and no place to go on from was found.",
-        kind="lost_sync",
     )

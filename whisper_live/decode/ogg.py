@@ -8,24 +8,23 @@ missing from.  Must not know PyAV or any clock.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections import Counter, deque
 
 from whisper_live.decode.packets import (
-    MAX_HUNT_BYTES,
-    MAX_JUNK,
     OPUS_RATE,
     Packet,
-    Track,
     opus_samples,
     opus_track,
 )
+from whisper_live.decode.splitter import Splitter
 from whisper_live.errors import DecodeError
 
 __all__ = ["OggSplitter"]
 
 _CAPTURE = b"OggS"
+_PAGE = re.compile(_CAPTURE)
 _HEADER = struct.Struct("<4sBBqIII B")  # up to and with the number of lacing values
 _CONTINUED, _FIRST, _LAST = 0x01, 0x02, 0x04  # page flags
 _NO_GRANULE = -1  # no packet ends on this page
@@ -44,21 +43,17 @@ def page_checksum(page: bytes | bytearray) -> int:
     return int.from_bytes(crc.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-class OggSplitter:
+class OggSplitter(Splitter):
     """A ``Splitter`` for Ogg/Opus.
 
     A stream that opens in the middle is taken up at its next page and assumed to
     hold Opus, as in WebM.
     """
 
+    _container = "Ogg"
+
     def __init__(self) -> None:
-        self.notes: Counter[str] = Counter()
-        self._data = bytearray()
-        self._at = 0
-        self._ready: deque[Track | Packet] = deque()
-        self._hunted = 0  # bytes looked through since the last good page
-        self._junk = 0  # pages since the last packet
-        self._recognised = False
+        super().__init__()
         self._other_codecs = False  # first pages were seen, none of them Opus
         self._serial: int | None = None  # of the Opus track
         self._begin()
@@ -67,19 +62,6 @@ class OggSplitter:
         self._partial: bytearray | None = None  # a packet that goes on in a later page
         self._sequence: int | None = None  # number of the page expected next
         self._end: int | None = None  # granule position after the last page
-
-    def push(self, data: bytes) -> None:
-        """Keep ``data``."""
-        self._data += data
-
-    def next(self) -> Track | Packet | None:
-        """The next track or packet; see ``Splitter``."""
-        while not self._ready:
-            if not self._advance():
-                del self._data[: self._at]
-                self._at = 0
-                return None
-        return self._ready.popleft()
 
     def finish(self) -> None:
         """Raise ``DecodeError`` if not a single page was seen."""
@@ -90,8 +72,8 @@ class OggSplitter:
 
     # ---------------------------------------------------------------------- pages
 
-    def _advance(self) -> bool:
-        """Deal with one page; False when that takes more bytes."""
+    def _take_next(self) -> bool:
+        """Deal with one page."""
         data, at = self._data, self._at
         if not data.startswith(_CAPTURE, at):
             return self._hunt()
@@ -114,9 +96,7 @@ class OggSplitter:
             return self._lose_sync(end - at)
         self._recognised = True
         self._hunted = 0
-        self._junk += 1
-        if self._junk > MAX_JUNK:
-            raise _lost_for_good()
+        self._count_junk()
         self._at = end
         self._take_page(flags, granule, serial, sequence, lacing, bytes(data[body:end]))
         return True
@@ -126,21 +106,15 @@ class OggSplitter:
         self._partial = None
         self._at += 1
         self._hunted += looked_at
-        if self._hunted > MAX_HUNT_BYTES:
-            raise _lost_for_good()
+        self._check_hunted()
         return True
 
     def _hunt(self) -> bool:
-        """Move to the next capture pattern; False when none is in sight."""
-        found = self._data.find(_CAPTURE, self._at)
-        stop = found if found >= 0 else max(len(self._data) - 3, self._at)
-        if stop > self._at and not self._hunted:
+        before, was_lost = self._at, self._hunted
+        found = self._seek(_PAGE)
+        if self._at > before and not was_lost:
             self.notes["resync"] += 1
-        self._hunted += stop - self._at
-        self._at = stop
-        if self._hunted > MAX_HUNT_BYTES:
-            raise _lost_for_good()
-        return found >= 0
+        return found
 
     def _take_page(
         self,
@@ -238,10 +212,3 @@ class OggSplitter:
             left -= length
             trim = min(max(surplus - left, 0), length)
             self._ready.append(Packet(packet, time_s, trim / OPUS_RATE))
-
-
-def _lost_for_good() -> DecodeError:
-    return DecodeError(
-        "The Ogg stream is damaged and no place to go on from was found.",
-        kind="lost_sync",
-    )

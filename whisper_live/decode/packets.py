@@ -6,9 +6,8 @@ packets; ``codec`` turns them into samples; neither knows the other.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from whisper_live.errors import DecodeError
 
@@ -20,7 +19,6 @@ __all__ = [
     "MAX_SKIP_BYTES",
     "OPUS_RATE",
     "Packet",
-    "Splitter",
     "Track",
     "check_track",
     "opus_samples",
@@ -60,29 +58,6 @@ class Packet(NamedTuple):
     data: bytes
     time_s: float | None  # None: the container did not say
     trim_s: float = 0.0  # to cut from the end of what it decodes to
-
-
-class Splitter(Protocol):
-    """Bytes in any cut go in, tracks and packets come out; no I/O, no codec.
-
-    What comes out depends on the bytes alone, never on their cuts.
-    """
-
-    notes: Counter[str]
-
-    def push(self, data: bytes) -> None:
-        """Keep ``data``; cheap."""
-
-    def next(self) -> Track | Packet | None:
-        """The next item, or None when more bytes are needed.
-
-        A track is given before its first packet, and again at every new header.
-        Raises ``DecodeError`` when the stream cannot be used; after that the
-        splitter is of no further use.
-        """
-
-    def finish(self) -> None:
-        """No more bytes will come; raises ``DecodeError`` if nothing was recognised."""
 
 
 def check_track(track: Track) -> Track:

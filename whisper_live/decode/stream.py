@@ -11,7 +11,8 @@ import numpy as np
 
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.decode.codec import BadPacket, PacketDecoder, Resampler, open_codec
-from whisper_live.decode.packets import Packet, Splitter, Track
+from whisper_live.decode.packets import Packet, Track
+from whisper_live.decode.splitter import Splitter
 from whisper_live.decode.timeline import Timeline
 from whisper_live.errors import DecodeError
 

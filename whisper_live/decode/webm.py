@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections import Counter, deque
 from collections.abc import Container, Iterator
 
 from whisper_live.decode.lacing import unlace
 from whisper_live.decode.packets import (
     MAX_HEADER_BYTES,
-    MAX_HUNT_BYTES,
-    MAX_JUNK,
     MAX_PACKET_BYTES,
     MAX_SKIP_BYTES,
     OPUS_RATE,
@@ -29,6 +26,7 @@ from whisper_live.decode.packets import (
     opus_track,
     printable,
 )
+from whisper_live.decode.splitter import Splitter
 from whisper_live.errors import DecodeError
 
 __all__ = ["WebmSplitter"]
@@ -91,24 +89,18 @@ _PCM = {
 }
 
 
-class WebmSplitter:
+class WebmSplitter(Splitter):
     """A ``Splitter`` for WebM and Matroska.
 
     A stream that does not open with an EBML header is taken up at its next Cluster
     and assumed to hold Opus: a client reconnected while its recorder went on.
     """
 
+    _container = "WebM"
+
     def __init__(self) -> None:
-        self.notes: Counter[str] = Counter()
-        self._data = bytearray()
-        self._at = 0  # everything before it has been dealt with
-        self._ready: deque[Track | Packet] = deque()
+        super().__init__()
         self._opened = False  # the first four bytes were looked at
-        self._recognised = False  # an EBML header or a Cluster was seen
-        self._skip = 0  # bytes still to pass over
-        self._hunting = False
-        self._hunted = 0  # bytes looked through since the last packet
-        self._junk = 0  # elements since the last packet
         self._begin()
 
     def _begin(self) -> None:
@@ -120,19 +112,6 @@ class WebmSplitter:
         self._numbers: Container[int] = range(1, 9)  # of all tracks; a guess if joined
         self._cluster_time: int | None = None
 
-    def push(self, data: bytes) -> None:
-        """Keep ``data``."""
-        self._data += data
-
-    def next(self) -> Track | Packet | None:
-        """The next track or packet; see ``Splitter``."""
-        while not self._ready:
-            if not self._advance():
-                del self._data[: self._at]
-                self._at = 0
-                return None
-        return self._ready.popleft()
-
     def finish(self) -> None:
         """Raise ``DecodeError`` if neither a header nor a Cluster was ever seen."""
         if self._at < len(self._data) or self._skip:
@@ -142,8 +121,8 @@ class WebmSplitter:
 
     # ------------------------------------------------------------------- elements
 
-    def _advance(self) -> bool:
-        """Deal with one element; False when that takes more bytes."""
+    def _take_next(self) -> bool:
+        """Deal with one element."""
         if not self._opened:
             if len(self._data) < 4:
                 return False
@@ -151,14 +130,7 @@ class WebmSplitter:
             if not self._data.startswith(_EBML_BYTES):
                 self.notes["joined"] += 1
                 self._hunting = True
-        if self._skip:
-            step = min(self._skip, len(self._data) - self._at)
-            self._at += step
-            self._skip -= step
-            if self._skip:
-                return False
-        if self._hunting:
-            return self._hunt()
+                return True
 
         data, at = self._data, self._at
         if at >= len(data):
@@ -224,11 +196,6 @@ class WebmSplitter:
         else:
             return self._lose_sync()
         return True
-
-    def _count_junk(self) -> None:
-        self._junk += 1
-        if self._junk > MAX_JUNK:
-            raise _lost_for_good()
 
     def _pass_over(self, size: int, body: int) -> None:
         self._at = body
@@ -342,16 +309,9 @@ class WebmSplitter:
         return True
 
     def _hunt(self) -> bool:
-        """Move to the next Cluster or EBML header; False when none is in sight."""
-        found = _START.search(self._data, self._at)
-        # The last three bytes may be the beginning of a mark.
-        stop = found.start() if found else max(len(self._data) - 3, self._at)
-        self._hunted += stop - self._at
-        self._at = stop
-        if self._hunted > MAX_HUNT_BYTES:
-            raise _lost_for_good()
-        self._hunting = found is None
-        return found is not None
+        """Move to the next Cluster or EBML header."""
+        self._hunting = not self._seek(_START)
+        return not self._hunting
 
 
 # ----------------------------------------------------------------- header contents
@@ -432,11 +392,4 @@ def _header_too_big() -> DecodeError:
     return DecodeError(
         f"The WebM header is larger than {MAX_HEADER_BYTES // 1024} KiB.",
         kind="header_too_big",
-    )
-
-
-def _lost_for_good() -> DecodeError:
-    return DecodeError(
-        "The WebM stream is damaged and no place to go on from was found.",
-        kind="lost_sync",
     )

@@ -251,3 +251,33 @@ def test_table_has_a_row_for_every_setting() -> None:
     for name, row in zip(names, rows[2:], strict=True):
         assert row.startswith(f"| `--{name.replace('_', '-')}` |")
         assert f"`WHISPER_LIVE_{name.upper()}`" in row
+
+
+THREADS_OF_NUMPY = """
+import sys
+from importlib.metadata import entry_points
+(script,) = entry_points(group="console_scripts", name="whisper-live")
+script.load()
+assert "numpy" not in sys.modules, "numpy came before its settings were made"
+import os, numpy
+tasks = "/proc/self/task"
+threads = len(os.listdir(tasks)) if os.path.isdir(tasks) else 1
+print(os.environ["OPENBLAS_NUM_THREADS"], threads)
+"""
+
+
+@pytest.mark.parametrize(("own", "threads"), [(None, {1}), ("2", {1, 2})])
+def test_numpy_has_no_threads_but_the_users(own: str | None, threads: set[int]) -> None:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": own or ""}
+    if own is None:
+        del environment["OPENBLAS_NUM_THREADS"]
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS_OF_NUMPY],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    setting, running = done.stdout.split()
+    assert setting == (own or "1")
+    assert int(running) in threads  # OpenBLAS starts no more than there are cores

@@ -11,18 +11,14 @@ import argparse
 import json
 import os
 import random
-import tarfile
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
-import soxr
 from numpy.typing import NDArray
 
 from bench.demo_model import grammar
-from bench.demo_model.domain import DIGITS
+from bench.demo_model.digits import digit_voice, read_digits, revoiced
 from bench.demo_model.features import log_mel
 from bench.demo_model.synth import SAMPLE_RATE, Espeak, Flite, Speech, festival
 from bench.demo_model.voices import Voice, random_variant, training_voice
@@ -32,6 +28,7 @@ __all__ = ["Clip", "build_digits", "build_shards", "load_shards"]
 _CLIPS_PER_SHARD = 500
 _RANDOM_VARIANTS = 100
 _GERMAN_SHARE = 0.3
+_VOICES_PER_SPEAKER = 6
 
 
 @dataclass
@@ -122,25 +119,29 @@ def build_shards(folder: Path, first: int, count: int, step: int = 1) -> None:
 
 
 def build_digits(archives: Path, folder: Path) -> None:
-    """Turn the FSDD archives (``<speaker>.tar.gz``) into one shard per speaker."""
+    """Turn the FSDD archives (``<speaker>.tar.gz``) into one shard per speaker.
+
+    Four voices are too few to tell a digit from its speaker, so each says all its
+    digits again in ``_VOICES_PER_SPEAKER`` other voices, ``fsdd:<speaker>~<n>``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for archive in sorted(archives.glob("*.tar.gz")):
         speaker = archive.name.removesuffix(".tar.gz")
-        items = []
-        with tarfile.open(archive) as tar:
-            for member in sorted(tar.getmembers(), key=lambda m: m.name):
-                if not member.name.endswith(".wav"):
-                    continue
-                file = tar.extractfile(member)
-                assert file is not None, "a member that ends in .wav is a file"
-                samples, rate = sf.read(BytesIO(file.read()), dtype="float32")
-                samples = soxr.resample(samples, rate, SAMPLE_RATE)
-                digit = DIGITS[int(Path(member.name).name[0])]
+        items: list[tuple[grammar.Sentence, str, Speech]] = []
+        for samples, digit in read_digits(archive):
+            rng = np.random.default_rng(len(items))
+            for number in range(1 + _VOICES_PER_SPEAKER):
+                voice = f"fsdd:{speaker}"
+                spoken = samples
+                if number:
+                    voice += f"~{number}"
+                    spoken = revoiced(samples, digit_voice(voice), rng)
                 text = f"{digit.capitalize()}."
-                words = [(0.0, len(samples) / SAMPLE_RATE)]
+                words = [(0.0, len(spoken) / SAMPLE_RATE)]
                 sentence = grammar.Sentence(text, "en", text)
-                items.append((sentence, f"fsdd:{speaker}", Speech(samples, words)))
+                items.append((sentence, voice, Speech(spoken, words)))
         _write(folder / f"fsdd_{speaker}", items)
+        print(f"digits of {speaker}", flush=True)
 
 
 def load_shards(

@@ -7,18 +7,14 @@ one exception are human digits, read from the FSDD archives where they are given
 from __future__ import annotations
 
 import random
-import tarfile
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
-import soxr
 from numpy.typing import NDArray
 
 from bench.demo_model import grammar
-from bench.demo_model.domain import DIGITS
+from bench.demo_model.digits import read_digits
 from bench.demo_model.synth import SAMPLE_RATE, Espeak, Flite, Speech, festival
 from bench.demo_model.voices import EVALUATION_VOICES, Voice
 
@@ -164,20 +160,12 @@ def joined(parts: list[Recording]) -> Recording:
 def human_digits(archive: Path, count: int, seed: int) -> list[Recording]:
     """Draw single digits of one FSDD speaker, each with 0.3 s of room around it."""
     rng = random.Random(seed)
+    digits = list(read_digits(archive))
     recordings = []
-    with tarfile.open(archive) as tar:
-        members = sorted(
-            (member for member in tar.getmembers() if member.name.endswith(".wav")),
-            key=lambda member: member.name,
-        )
-        for member in rng.sample(members, min(count, len(members))):
-            file = tar.extractfile(member)
-            assert file is not None, "a member that ends in .wav is a file"
-            samples, rate = sf.read(BytesIO(file.read()), dtype="float32")
-            samples = soxr.resample(samples, rate, SAMPLE_RATE)
-            text = DIGITS[int(Path(member.name).name[0])].capitalize() + "."
-            padded = np.concatenate([quiet(rng, 0.3), samples, quiet(rng, 0.3)])
-            recordings.append(Recording(padded, text, text, "en", archive.stem))
+    for samples, digit in rng.sample(digits, min(count, len(digits))):
+        text = f"{digit.capitalize()}."
+        padded = np.concatenate([quiet(rng, 0.3), samples, quiet(rng, 0.3)])
+        recordings.append(Recording(padded, text, text, "en", archive.stem))
     return recordings
 
 

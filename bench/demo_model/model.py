@@ -171,9 +171,15 @@ class DemoWhisper(nn.Module):
         normed: Tensor = self.encoder_norm(x)
         return normed
 
-    def decode(self, tokens: Tensor, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return states [batch, n, width] and each layer's cross-attention weights."""
-        x = F.embedding(tokens, self.table()) + self.text_positions[: tokens.shape[1]]
+    def decode(
+        self, tokens: Tensor, audio: Tensor, offset: int = 0
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return states [batch, n, width] and each layer's cross-attention weights.
+
+        The first token stands at text position ``offset``.
+        """
+        positions = self.text_positions[offset : offset + tokens.shape[1]]
+        x = F.embedding(tokens, self.table()) + positions
         weights = []
         for layer in self.decoder:
             x, layer_weights = layer.decode(x, audio)  # type: ignore[operator]

@@ -16,7 +16,6 @@ import math
 import multiprocessing as mp
 import os
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from ctypes import c_double
@@ -76,6 +75,11 @@ class Batch:
     phonemes: Tensor  # [sum of lengths]
     phoneme_lengths: Tensor  # [batch]
     spans: Tensor  # [spans, 4]: example, query, first and last position
+    offset: Tensor  # [1]: text position of the first token
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on ``device``."""
+        return Batch(*(part.to(device) for part in vars(self).values()))
 
 
 def collate(examples: list[Example], tokens: Tokens, rng: random.Random) -> Batch:
@@ -93,6 +97,11 @@ def collate(examples: list[Example], tokens: Tokens, rng: random.Random) -> Batc
             left = max(int((start - _GUIDE_MARGIN_S) / POSITION_S), 0)
             right = math.ceil((end + _GUIDE_MARGIN_S) / POSITION_S)
             spans.append((row, index - 1, left, right))
+    # Text after a long prompt stands at positions that short sequences never reach.
+    # Half of all batches begin somewhere else, so that all positions learn alike.
+    offset = 0
+    if rng.random() < 0.5:
+        offset = rng.randrange(Shape.text_positions - longest)
     # Without speech, the language given to the decoder is anybody's guess.
     unknown = inputs == tokens.no_speech
     inputs[unknown] = rng.choice((tokens.en, tokens.de))
@@ -103,6 +112,7 @@ def collate(examples: list[Example], tokens: Tokens, rng: random.Random) -> Batc
         torch.tensor([p for example in examples for p in example.phonemes]),
         torch.tensor([len(example.phonemes) for example in examples]),
         torch.tensor(spans).reshape(-1, 4),
+        torch.tensor([offset]),
     )
 
 
@@ -157,18 +167,16 @@ class Batches(IterableDataset[Batch]):
         os.nice(3)
         rng = random.Random(f"{self._options.seed} {self._stream}")
         options = self._options
-        known = (-1, False)
+        exclude = tuple(f"fsdd_{name}" for name in options.leave_out)
+        known = -1
         while True:
             # New shards may have appeared since: read the folder again now and then.
             present = len(list(options.clips.glob("*.jsonl")))
-            joined = self._progress.value >= options.join_at
-            if (present, joined) != known:
-                left_out = [] if joined else options.leave_out
-                exclude = tuple(f"fsdd_{name}" for name in left_out)
+            if present != known:
                 clips = load_shards(options.clips, exclude)
                 table = json.loads((options.run / "phonemes.json").read_text())
                 composer = Composer(clips, self._tokens, table, rng.randrange(1 << 30))
-                known = (present, joined)
+                known = present
             for _ in range(100):
                 stage = stage_at(self._progress.value)
                 if rng.random() < stage.full:
@@ -178,7 +186,7 @@ class Batches(IterableDataset[Batch]):
                 count = max(2, round(2 * options.positions / frames))
                 # One limit for a batch: the longest sequence sets the cost of all.
                 # Long ones come with long windows: faster-whisper's loop over a file.
-                shares = (20, 0, 0, 80) if frames == 3000 else (50, 34, 11, 5)
+                shares = (25, 0, 5, 70) if frames == 3000 else (50, 30, 10, 10)
                 prompt = rng.choices((0, 30, 60, LONGEST_PROMPT), shares)[0]
                 examples = [
                     composer.example(frames, stage.strength, stage.crowded, prompt)
@@ -190,14 +198,14 @@ class Batches(IterableDataset[Batch]):
 def losses(model: DemoWhisper, batch: Batch, tokens: Tokens) -> dict[str, Tensor]:
     """Return cross-entropy, CTC and guidance losses of one batch."""
     audio = model.encode(batch.mel)
-    states, weights = model.decode(batch.inputs, audio)
+    states, weights = model.decode(batch.inputs, audio, int(batch.offset))
     # Logits of the predicted tokens alone: with prompts and filler in, the 2500 rows
     # would cost as much as the encoder.
     wanted = batch.targets >= 0
     targets = batch.targets[wanted]
     chosen = model.logits(states[wanted]).float().log_softmax(-1)
     is_time = targets >= tokens.timestamp_begin
-    spread = torch.zeros(len(targets))
+    spread = torch.zeros_like(chosen[:, 0])
     for offset, share in enumerate(_TIMESTAMP_SPREAD, start=-2):
         near = (targets + offset).clamp(tokens.timestamp_begin, tokens.size - 1)
         spread = spread + share * chosen.gather(1, near[:, None])[:, 0]
@@ -215,10 +223,10 @@ def losses(model: DemoWhisper, batch: Batch, tokens: Tokens) -> dict[str, Tensor
         zero_infinity=True,
     ) / max(int(batch.phoneme_lengths.sum()), 1)
 
-    guide = torch.zeros(())
+    guide = chosen.new_zeros(())
     if len(batch.spans):
         row, query, first, last = batch.spans.T
-        places = torch.arange(audio.shape[1])
+        places = torch.arange(audio.shape[1], device=audio.device)
         inside = (places >= first[:, None]) & (places <= last[:, None])
         for layer, heads in GUIDED_HEADS.items():
             seen = weights[layer][:, :heads].transpose(1, 2)[row, query].float()
@@ -261,11 +269,6 @@ class _Run:
         path: Path = self.options.run / "checkpoint.pt"
         return path
 
-    @property
-    def left_out(self) -> Path:
-        """The last checkpoint that has not heard the speakers left out."""
-        return self.checkpoint.with_name("left_out.pt")
-
 
 def train(options: argparse.Namespace) -> None:
     """Run until ``options.minutes`` of training are done.
@@ -283,24 +286,25 @@ def train(options: argparse.Namespace) -> None:
     phonemes = max(max(ids) for ids in table.values())
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    if device.type != "cpu" and options.processes > 1:
+        raise SystemExit("--processes is for CPUs: on a GPU use larger --positions")
     shape = Shape(tokens.size, phonemes, tokens.unused)
-    model, average = DemoWhisper(shape), DemoWhisper(shape)
+    model, average = DemoWhisper(shape).to(device), DemoWhisper(shape).to(device)
     average.load_state_dict(model.state_dict())
     run = _Run(options, tokens, model, average, mp.Value(c_double, 0.0), None)
     if run.checkpoint.exists():
-        run.state = torch.load(run.checkpoint)
+        run.state = torch.load(run.checkpoint, map_location=device)
         model.load_state_dict(run.state["model"])
         average.load_state_dict(run.state["average"])
         run.progress.value = run.state["elapsed"] / (60.0 * options.minutes)
     elif options.start is not None:
-        weights = {
-            name: torch.from_numpy(value.astype(np.float32))
-            for name, value in np.load(options.start).items()
-        }
+        weights = _weights(options.start)
         model.load_state_dict(weights)
         average.load_state_dict(weights)
         run.progress.value = options.start_at
-    model.share_memory()
+    if device.type == "cpu":
+        model.share_memory()
     helpers = [
         mp.get_context("fork").Process(target=_work, args=(run, rank))
         for rank in range(1, options.processes)
@@ -310,6 +314,17 @@ def train(options: argparse.Namespace) -> None:
     _work(run, 0)
     for helper in helpers:
         helper.join()
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """Read the average weights of a checkpoint, or those of ``weights.npz``."""
+    if path.suffix == ".pt":
+        average: dict[str, Tensor] = torch.load(path, map_location="cpu")["average"]
+        return average
+    return {
+        name: torch.from_numpy(value.astype(np.float32))
+        for name, value in np.load(path).items()
+    }
 
 
 def _work(run: _Run, rank: int) -> None:
@@ -346,8 +361,9 @@ def _work(run: _Run, rank: int) -> None:
         rate = rate_at(run.progress.value, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            parts = losses(model, batch, run.tokens)
+        device = torch.device(options.device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bfloat16):
+            parts = losses(model, batch.to(device), run.tokens)
         loss = parts["ce"] + _CTC_WEIGHT * parts["ctc"] + _GUIDE_WEIGHT * parts["guide"]
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -373,12 +389,9 @@ def _work(run: _Run, rank: int) -> None:
                 flush=True,
             )
             seen.clear()
-        joining = elapsed / total >= options.join_at and not run.left_out.exists()
-        if now - saved > _CHECKPOINT_S or joining:
+        if now - saved > _CHECKPOINT_S:
             saved = now
             save(run.checkpoint, _state(model, average, optimizer, elapsed, step))
-            if joining:
-                shutil.copy(run.checkpoint, run.left_out)
     if rank == 0:
         save(run.checkpoint, _state(model, average, optimizer, elapsed, step))
 
@@ -411,18 +424,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--positions", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="FSDD speakers")
     parser.add_argument(
-        "--leave-out", nargs="*", default=["jackson"], help="FSDD speakers"
-    )
-    parser.add_argument(
-        "--join-at",
-        type=float,
-        default=0.87,
-        help="share of the run at which they join after all; 2 for never",
-    )
-    parser.add_argument(
-        "--start", type=Path, help="weights to begin with, such as weights.npz here"
+        "--start",
+        type=Path,
+        help="weights to begin with: weights.npz here, or another run's checkpoint",
     )
     parser.add_argument(
         "--start-at", type=float, default=0.6, help="share of the run they stand for"

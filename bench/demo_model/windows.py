@@ -31,17 +31,24 @@ __all__ = ["Composer", "Example", "LONGEST_PROMPT", "POSITION_S"]
 Mel = NDArray[np.float32]
 POSITION_S = 0.02
 _MAX_FIRST_TIMESTAMP_S = 1.0
-LONGEST_PROMPT = 220  # faster-whisper keeps 223 tokens of previous text
+LONGEST_PROMPT = 223  # as much previous text as faster-whisper gives
 
 # A word cut by the window's edge is kept if no more than this share of it is lost.
 _LOST_SHARE = 0.25
 
+_HUMAN_SHARE = 0.2  # of English windows; a twelfth of the clips are human digits
+_UNBROKEN_SHARE = 0.2  # of windows, whose speaker never pauses
+
 
 @dataclass
 class _Utterance:
-    """A clip placed in a window; ``words`` are (text, start, end) inside it, in s."""
+    """A clip placed in a window; ``words`` are (text, start, end) inside it, in s.
+
+    ``missed``: its words that were over before the window began.
+    """
 
     clip: Clip
+    missed: list[str]
     words: list[tuple[str, float, float]]
     cut_at_end: bool
     start: float
@@ -80,7 +87,6 @@ class Composer:
     ) -> None:
         self._rng = random.Random(seed)
         self._np = np.random.default_rng(seed)
-        self._augmenter = Augmenter(self._np)
         self._tokens = tokens
         self._phonemes = phonemes
         self._longest_prompt = 0
@@ -99,6 +105,8 @@ class Composer:
                 words = grammar.normalise(item[1].text)
                 if len(words) > 1 and digits.issuperset(words):
                     self._strings.append(item)
+        voices = [mel for mel, _ in self._by_language["en"]]
+        self._augmenter = Augmenter(self._np, voices)
 
     def example(
         self, frames: int, strength: float, crowded: float, prompt: int
@@ -138,7 +146,7 @@ class Composer:
             mel = self._augmenter.background(content) + rng.uniform(-6, 2)
         mel = self._padded(normalised(np.maximum(mel, FLOOR)), frames)
         tokens = self._tokens
-        sequence = [*self._prompt("en"), tokens.sot]
+        sequence = [*self._prompt("en", []), tokens.sot]
         first = len(sequence)
         # Predicted after <|startoftranscript|>; what is then fed is a language, which
         # _sequence_pairs of train.py draws anew.
@@ -164,18 +172,19 @@ class Composer:
         power = np.zeros((frames, MELS), np.float32)
         utterances: list[_Utterance] = []
         most = 99 if rng.random() < crowded else rng.choice((1, 1, 1, 2, 3))
-        human = language == "en" and rng.random() < 0.13
+        human = language == "en" and rng.random() < _HUMAN_SHARE
         speaker = rng.choice(sorted(self._digits)) if human and self._digits else None
         pace = rng.choice((0.3, 0.8, 1.5))
+        unbroken = rng.random() < _UNBROKEN_SHARE
         at = 0
         if rng.random() < 0.5:
             at = round(100 * min(rng.expovariate(2.0), 3.0))
-        cut_start = not translate and rng.random() < 0.12
+        cut_start = not translate and rng.random() < 0.2
         while at < frames - 15 and len(utterances) < most:
             mel, clip = self._pick(language, speaker)
             begin = 0
             if cut_start and not utterances:
-                begin, at = rng.randrange(len(mel)), 0
+                begin, at = self._beginning(clip), 0
             room = frames - at
             fits = len(mel) - begin <= room
             if not fits and (translate or rng.random() < 0.15):
@@ -197,6 +206,7 @@ class Composer:
                 utterances.append(
                     _Utterance(
                         clip,
+                        self._missed(clip, begin),
                         words,
                         not fits,
                         at * HOP_S if begin else words[0][1],
@@ -207,6 +217,8 @@ class Composer:
             gap = rng.expovariate(1 / pace) + (0.05 if rng.random() < 0.3 else 0.2)
             if speaker:
                 gap = rng.uniform(0.0, 1.0)
+            if unbroken:
+                gap = rng.uniform(-0.08, 0.03)
             at += round(100 * min(gap, 6.0))
         return utterances, power
 
@@ -251,6 +263,19 @@ class Composer:
         clip = Clip(0, at, text, "en", text, speaker, words)
         return np.concatenate(rows), clip
 
+    def _beginning(self, clip: Clip) -> int:
+        """Draw the frame from which a clip is heard: a word's, or any."""
+        if self._rng.random() < 0.5:
+            return self._rng.randrange(clip.frames)
+        start = self._rng.choice(clip.words)[0] - self._rng.uniform(0.0, 0.06)
+        return min(max(round(100 * start), 0), clip.frames - 1)
+
+    @staticmethod
+    def _missed(clip: Clip, begin: int) -> list[str]:
+        """Return the words that are over at frame ``begin``."""
+        ends = zip(clip.text.split(), clip.words, strict=True)
+        return [word for word, (_, end) in ends if end <= begin * HOP_S]
+
     @staticmethod
     def _words_inside(
         clip: Clip, at: int, begin: int, frames: int
@@ -287,13 +312,20 @@ class Composer:
         value = 0.0 if self._rng.random() < 0.75 else float(mel.min())
         return np.pad(mel, ((0, missing), (0, 0)), constant_values=value)
 
-    def _prompt(self, language: str) -> list[int]:
-        """Return previous text as faster-whisper gives it, or nothing."""
+    def _prompt(self, language: str, missed: list[str]) -> list[int]:
+        """Return previous text as faster-whisper gives it, or nothing.
+
+        ``missed`` are the words of the first utterance that come before the window:
+        whoever cuts a window at a word gives those before it as previous text.
+        """
         rng, tokens = self._rng, self._tokens
-        if self._longest_prompt < 4 or rng.random() < 0.4:
+        longest = self._longest_prompt
+        if longest < 4 or rng.random() < (0.15 if longest == LONGEST_PROMPT else 0.4):
             return []
         # Mostly long: after half a minute of speech the prompt is full for good.
-        budget = max(rng.randint(4, self._longest_prompt) for _ in range(2))
+        budget = max(rng.randint(4, longest) for _ in range(2))
+        if rng.random() < 0.5:
+            budget = longest
         timestamps = rng.random() < 0.75
         text: list[int] = []
         at = rng.uniform(0, 2)
@@ -305,13 +337,16 @@ class Composer:
                 words = [tokens.timestamp(at), *words, tokens.timestamp(at + length)]
             at = (at + length + rng.uniform(0.1, 2)) % 28
             text += words
+        if missed and timestamps:
+            text.append(tokens.timestamp(at))
+        text += [token for word in missed for token in tokens.word(word)]
         return [tokens.previous, *text[-budget:]]
 
     def _targets(
         self, mel: Mel, utterances: list[_Utterance], language: str, translate: bool
     ) -> Example:
         rng, tokens = self._rng, self._tokens
-        sequence = [*self._prompt(language), tokens.sot]
+        sequence = [*self._prompt(language, utterances[0].missed), tokens.sot]
         first = len(sequence)
         english = translate or (language == "en" and rng.random() < 0.02)
         sequence += [tokens.language(language)]
@@ -328,6 +363,8 @@ class Composer:
                 start = utterance.start
                 if index == 0:
                     start = min(start, _MAX_FIRST_TIMESTAMP_S)
+                else:  # timestamps never fall, also where utterances overlap
+                    start = max(start, utterances[index - 1].end)
                 sequence.append(tokens.timestamp(start))
             if translate:
                 for word in utterance.clip.english.split():
@@ -345,6 +382,6 @@ class Composer:
                     spans.append((len(sequence), start, end))
                     sequence.append(token)
             if timestamps and not utterance.cut_at_end:
-                sequence.append(tokens.timestamp(utterance.end))
+                sequence.append(tokens.timestamp(max(start, utterance.end)))
         sequence.append(tokens.eot)
         return Example(mel, sequence, first, spans, phonemes)

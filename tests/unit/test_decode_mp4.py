@@ -45,8 +45,8 @@ def trak(sample_entry: bytes, handler: bytes = b"soun", track_id: int = 1) -> by
     )
 
 
-def header(*traks: bytes, fragmented: bool = True) -> bytes:
-    trex = full(b"trex", 0, struct.pack(">5I", 1, 1, 960, 0, 0))
+def header(*traks: bytes, fragmented: bool = True, duration: int = 960) -> bytes:
+    trex = full(b"trex", 0, struct.pack(">5I", 1, 1, duration, 0, 0))
     moov = box(b"moov", *(traks or [trak(entry())]), box(b"mvex", trex))
     if not fragmented:
         moov = box(b"moov", *traks)
@@ -54,9 +54,19 @@ def header(*traks: bytes, fragmented: bool = True) -> bytes:
 
 
 def fragment(
-    packets: list[bytes], ticks: int = 0, *, track_id: int = 1, before: bytes = b""
+    packets: list[bytes],
+    ticks: int | None = 0,
+    *,
+    track_id: int = 1,
+    before: bytes = b"",
 ) -> bytes:
-    """A moof and its mdat; ``before`` are other bytes in front of the samples."""
+    """A moof and its mdat; ``before`` are other bytes in front of the samples.
+
+    ``ticks`` is when it starts; None: it does not say.
+    """
+    tfdt = b""
+    if ticks is not None:
+        tfdt = full(b"tfdt", 0, struct.pack(">Q", ticks), version=1)
 
     def moof(offset: int) -> bytes:
         sizes = b"".join(struct.pack(">I", len(packet)) for packet in packets)
@@ -65,7 +75,7 @@ def fragment(
             box(
                 b"traf",
                 full(b"tfhd", 0x20000, struct.pack(">I", track_id)),
-                full(b"tfdt", 0, struct.pack(">Q", ticks), version=1),
+                tfdt,
                 full(b"trun", 0x201, struct.pack(">Ii", len(packets), offset), sizes),
             ),
         )
@@ -124,6 +134,29 @@ def test_another_track_is_passed_over() -> None:
     data = header(video, trak(entry())) + fragment([b"a"], before=bytes(5000))
     data += fragment([b"video"], track_id=2) + fragment([b"b"], 960)
     assert split(data)[0][1:] == [Packet(b"a", 0.0), Packet(b"b", 0.02)]
+
+
+def test_fragments_that_give_no_time_go_on_where_the_last_one_ended() -> None:
+    data = fragment([b"a", b"b"], 4800) + fragment([b"c"], None)
+    data += fragment([b"video"], 0, track_id=2) + fragment([b"d"], None)
+    data += fragment([b"e"], 48_000) + fragment([b"f"], None)
+    items = split(header() + data)[0][1:]
+    times = [item.time_s for item in items if isinstance(item, Packet)]
+    assert times == pytest.approx([0.1, 0.12, 0.14, 0.16, 1.0, 1.02])
+    restarted = header() + data + header() + fragment([b"g"], None)
+    assert split(restarted)[0][-1] == Packet(b"g", 0.0)
+
+
+def test_behind_a_sample_without_a_duration_the_time_is_unknown() -> None:
+    data = header(duration=0) + fragment([b"a", b"b"], None) + fragment([b"c"], None)
+    data += fragment([b"d", b"e"], 4800)
+    assert split(data)[0][1:] == [
+        Packet(b"a", 0.0),
+        Packet(b"b", None),
+        Packet(b"c", None),
+        Packet(b"d", 0.1),
+        Packet(b"e", None),
+    ]
 
 
 def test_a_second_header_is_a_restart() -> None:

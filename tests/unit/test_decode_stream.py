@@ -70,6 +70,15 @@ def test_what_ffmpeg_muxes_decodes_as_pyav_decodes_it(
     assert correlation(samples, reference(data)) >= 0.9999
 
 
+@pytest.mark.parametrize("codec", ["aac", "libopus"])
+def test_mp4_fragments_that_give_no_time_follow_one_another(codec: str) -> None:
+    data = muxed("mp4", codec, rate=48_000, options=FRAGMENTED)
+    assert data.count(b"tfdt") > 5
+    samples, decoder = decode(data.replace(b"tfdt", b"free"), "mp4")
+    np.testing.assert_array_equal(samples, decode(data, "mp4")[0])
+    assert not decoder.notes
+
+
 def test_positions_are_those_of_the_source() -> None:
     """Pre-skip is dropped: the recording starts where the sound started."""
     samples, _ = decode(webm(opus_packets(2.0)))

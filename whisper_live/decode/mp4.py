@@ -40,7 +40,7 @@ _START = re.compile(b"ftyp|moof")  # boxes to go on from after damage
 class _Sample(NamedTuple):
     at: int  # bytes since the stream (re)started
     size: int
-    time_s: float
+    time_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class Mp4Splitter(Splitter):
         super().__init__()
         self._index: _Index | None = None
         self._samples: deque[_Sample] = deque()  # of the last moof, still to come
+        self._ticks: int | None = 0  # when they end, in the track's timescale
         self._mdat_end: int | None = None  # inside an mdat: where it ends
 
     def finish(self) -> None:
@@ -125,6 +126,7 @@ class Mp4Splitter(Splitter):
     def _take_index(self, kind: bytes, content: bytes) -> None:
         if kind == b"moov":
             self._index = _read_moov(content)
+            self._ticks = 0
             self._ready.append(self._index.track)
         elif self._index is None:
             raise DecodeError(
@@ -132,8 +134,9 @@ class Mp4Splitter(Splitter):
                 kind="missing_header",
             )
         else:
+            at = self._position + self._at
             try:
-                samples = _read_moof(content, self._index, self._position + self._at)
+                samples, self._ticks = _read_moof(content, self._index, at, self._ticks)
             except struct.error:
                 self.notes["bad_packet"] += 1
                 samples = []
@@ -329,8 +332,14 @@ def _aac_config(esds: bytes) -> bytes:
     return b""
 
 
-def _read_moof(moof: bytes, index: _Index, moof_at: int) -> list[_Sample]:
-    """Places and times of the track's samples; raises ``struct.error`` if damaged."""
+def _read_moof(
+    moof: bytes, index: _Index, moof_at: int, ticks: int | None
+) -> tuple[list[_Sample], int | None]:
+    """Places and times of the track's samples, and when the last of them ends.
+
+    ``ticks`` is where the fragment before ended: a fragment that does not say when it
+    starts (no tfdt) goes on from there.  Raises ``struct.error`` if damaged.
+    """
     samples: list[_Sample] = []
     for kind, traf in _boxes(moof):
         tfhd = _find(traf, b"tfhd")
@@ -350,25 +359,30 @@ def _read_moof(moof: bytes, index: _Index, moof_at: int) -> list[_Sample]:
         if flags & 0x10:
             (size,) = struct.unpack_from(">I", tfhd, at)
         tfdt = _find(traf, b"tfdt")
-        ticks = int.from_bytes(tfdt[4 : 12 if tfdt[:1] == b"\1" else 8], "big")
+        if tfdt:
+            (ticks,) = struct.unpack_from(">Q" if tfdt[0] == 1 else ">I", tfdt, 4)
         offset = base
         for name, trun in _boxes(traf):
             if name == b"trun":
                 ticks, offset = _read_trun(
                     trun, samples, (base, offset), ticks, (duration, size), index
                 )
-    return samples
+    return samples, ticks
 
 
 def _read_trun(
     trun: bytes,
     samples: list[_Sample],
     places: tuple[int, int],
-    ticks: int,
+    ticks: int | None,
     defaults: tuple[int, int],
     index: _Index,
-) -> tuple[int, int]:
-    """Append a run's samples; returns the time and place after it."""
+) -> tuple[int | None, int]:
+    """Append a run's samples; returns the time and place after it.
+
+    The time is unknown (None) behind a sample whose duration nobody gives: it would
+    pass for one sent twice.
+    """
     flags = int.from_bytes(trun[1:4], "big")
     (count,) = struct.unpack_from(">I", trun, 4)
     if len(samples) + count > _MAX_FRAGMENT_SAMPLES:
@@ -387,9 +401,11 @@ def _read_trun(
         )
         at += 4 * len(fields)
         size = values.get(0x200, defaults[1])
-        samples.append(_Sample(offset, size, ticks / index.timescale))
+        time_s = None if ticks is None else ticks / index.timescale
+        samples.append(_Sample(offset, size, time_s))
         offset += size
-        ticks += values.get(0x100, defaults[0])
+        duration = values.get(0x100, defaults[0])
+        ticks = ticks + duration if ticks is not None and duration else None
     return ticks, offset
 
 

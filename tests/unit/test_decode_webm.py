@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.decode_media import block, cluster, element, track_entry, webm, webm_header
+from tests.decode_media import (
+    OPUS_HEAD,
+    block,
+    cluster,
+    element,
+    track_entry,
+    webm,
+    webm_header,
+)
 from whisper_live.decode.packets import MAX_HUNT_BYTES, Packet, Track
 from whisper_live.decode.webm import WebmSplitter
 from whisper_live.errors import DecodeError
@@ -190,6 +198,52 @@ def test_a_block_that_swallowed_a_cluster_gives_it_back() -> None:
     items, splitter = split(data)
     assert items[1:] == [Packet(B, 0.02), Packet(C, 0.04)]
     assert splitter.notes == {"resync": 1}
+
+
+@pytest.mark.parametrize("private", [OPUS_HEAD, b""], ids=["track", "no_head"])
+def test_a_torn_block_does_not_hide_the_recording_behind_it(private: bytes) -> None:
+    """Wherever the next recording begins in the torn block, all of it is found but,
+    if the block's end cuts its header in two, the first Cluster."""
+    torn = block(A + bytes(80))
+    again = webm_header(track_entry(number=2, private=private))
+    for time_ms, packet in ((0, A), (20, B), (40, C)):
+        again += cluster(time_ms) + block(packet, number=2)
+    lost_first = 0
+    for lost in range(1, 81):
+        data = webm([A]) + cluster(20) + torn[:-lost] + again
+        for pieces in ([data], bytewise(data)):
+            items, splitter = split(*pieces)
+            given = [item for item in items if isinstance(item, Packet)]
+            tracks = [item for item in items if isinstance(item, Track)]
+            assert given[0] == Packet(A, 0.0)
+            assert given[-2:] == [Packet(B, 0.02), Packet(C, 0.04)]
+            assert [track.codec for track in tracks] == ["opus", "opus"]
+            assert splitter.notes["restart"] == 1 and splitter.notes["resync"] >= 1
+        lost_first += Packet(A, 0.0) not in given[1:]
+    assert lost_first == 12  # the header is known by its first 13 bytes
+
+
+def test_a_header_lost_with_other_bytes_is_done_without() -> None:
+    """Video is passed over unread, whatever its torn block has swallowed."""
+    header = webm_header(track_entry(), track_entry(b"V_VP8", number=2, kind=1))
+    torn = block(bytes(3000), number=2)[:-2000]
+    again = webm_header(track_entry(number=3))
+    for time_ms in range(0, 2000, 20):
+        again += cluster(time_ms) + block(A, number=3)
+    items, splitter = split(header + cluster(0) + block(B) + torn + again)
+    given = [item for item in items[1:] if isinstance(item, Packet)]
+    assert given[0] == Packet(B, 0.0)
+    assert len(given) > 50 and {packet.data for packet in given[1:]} == {A}
+    assert splitter.notes == {"resync": 2, "restart": 1}
+
+
+def test_one_block_of_an_unknown_track_is_damage() -> None:
+    wrong = cluster(20) + block(B, number=5)
+    data = webm_header() + cluster(0) + block(A)
+    data += 3 * (wrong + cluster(40) + block(C))
+    items, splitter = split(data)
+    assert items[1:] == [Packet(A, 0.0), *[Packet(C, 0.04)] * 3]
+    assert splitter.notes == {"resync": 3}
 
 
 def test_unknown_elements_are_passed_over_in_a_header_only() -> None:

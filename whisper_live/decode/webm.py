@@ -73,11 +73,11 @@ _SKIPPED = frozenset(
 
 _EBML_BYTES = _EBML.to_bytes(4, "big")
 _START = re.compile(rb"\x1f\x43\xb6\x75|\x1a\x45\xdf\xa3")  # Cluster or EBML
-# A Cluster that opens with its Timestamp, found inside a block: bytes were lost and
-# the block has swallowed what came after them.
-_CLUSTER_START = re.compile(
-    rb"\x1f\x43\xb6\x75(?:[\x80-\xff]|[\x40-\x7f].|[\x10-\x1f]...|\x01.{7})\xe7",
-    re.DOTALL,
+# A Cluster with its Timestamp or a header with its version, found inside a block:
+# bytes were lost and the block has swallowed what came after them.
+_SIZE = rb"(?:[\x80-\xff]|[\x40-\x7f].|[\x10-\x1f]...|\x01.{7})"
+_SWALLOWED = re.compile(
+    rb"\x1f\x43\xb6\x75%b\xe7|\x1a\x45\xdf\xa3%b\x42" % (_SIZE, _SIZE), re.DOTALL
 )
 
 _PCM = {
@@ -110,6 +110,7 @@ class WebmSplitter(Splitter):
         self._track: Track | None = None
         self._number: int | None = None  # of the track; None: that of the first block
         self._numbers: Container[int] = range(1, 9)  # of all tracks; a guess if joined
+        self._stranger: int | None = None  # an unknown track's number, met last
         self._cluster_time: int | None = None
 
     def finish(self) -> None:
@@ -231,8 +232,10 @@ class WebmSplitter(Splitter):
             if body >= len(self._data):
                 return False
             number = self._data[body] & 0x7F
-            if self._data[body] < 0x80 or number not in self._numbers:
+            if self._data[body] <= 0x80:
                 return self._lose_sync()
+            if number not in self._numbers:
+                return self._meet_stranger(number)
             if number != self._number:
                 if size < 16:
                     self._count_junk()
@@ -244,7 +247,7 @@ class WebmSplitter(Splitter):
         if end > len(self._data):
             return False
         content = bytes(self._data[body:end])
-        swallowed = _CLUSTER_START.search(content)
+        swallowed = _SWALLOWED.search(content)
         if swallowed:
             self._count_junk()
             self.notes["resync"] += 1
@@ -262,6 +265,22 @@ class WebmSplitter(Splitter):
             content = _first(content, _BLOCK)
         self._read_block(content, max(trim_s, 0.0))
         return True
+
+    def _meet_stranger(self, number: int) -> bool:
+        """A block of a track that the header does not name is mostly garbage.
+
+        The same number behind two Clusters in a row is another recording, whose
+        header was lost: what it holds is taken to be what the last one held.
+        """
+        if number != self._stranger:
+            self._stranger = number
+            return self._lose_sync()
+        assert self._track is not None, "a number is known once there is a track"
+        self.notes["restart"] += 1
+        self._stranger = None
+        self._number, self._numbers = number, range(1, 127)
+        self._ready.append(self._track)
+        return True  # and come back to the block
 
     def _read_block(self, block: bytes, trim_s: float) -> None:
         """Block: track number, 16 bits of time relative to the Cluster, flags, data."""
@@ -283,6 +302,7 @@ class WebmSplitter(Splitter):
             ticks = self._cluster_time + int.from_bytes(block[1:3], "big", signed=True)
             time_s = ticks * self._scale_ns / 1e9
         self._junk = self._hunted = 0
+        self._stranger = None
         last = len(packets) - 1
         for index, packet in enumerate(packets):
             self._ready.append(Packet(packet, time_s, trim_s if index == last else 0.0))

@@ -83,10 +83,12 @@ class EngineConfig:
     model: str = setting(
         "small", "stock size, hub id, local directory, or demo (ships with the package)"
     )
-    revision: str = setting("", "pin a hub revision (commit) of the model")
+    revision: str = setting("", "pin a hub revision (commit) of the main model")
     model_cache: str = setting("", "directory for downloads; the hub's own when empty")
     models: str = setting(
-        "", "further models that clients may ask for by these names, as in tiny,medium"
+        "",
+        "further models that clients may ask for by these names, as in tiny,medium; "
+        "NAME@COMMIT pins one",
     )
     model_memory_mb: int = setting(
         0, "most that further models may take together, estimated; 0 is no bound", low=0
@@ -118,10 +120,23 @@ class EngineConfig:
     oracle_row_s: float = setting(0.0, "oracle: further cost of each row", low=0)
 
     @property
-    def further_models(self) -> tuple[str, ...]:
-        """The names in ``models``, without the main model's own."""
-        names = (name.strip() for name in self.models.split(","))
-        return tuple(name for name in names if name and name != self.model)
+    def further_models(self) -> dict[str, str]:
+        """The names in ``models``, without the main model's own, and their revisions.
+
+        A revision is "" where none is pinned.  Raises ``ConfigError`` for what cannot
+        be read.
+        """
+        found: dict[str, str] = {}
+        for entry in filter(None, map(str.strip, self.models.split(","))):
+            name, mark, revision = entry, "", ""
+            if not entry.startswith((".", "~", "/")):  # a directory may have an @
+                name, mark, revision = entry.partition("@")
+            if not name or mark and not revision:
+                raise ConfigError(f"models: {entry!r} must be NAME or NAME@COMMIT")
+            if found.setdefault(name, revision) != revision:
+                raise ConfigError(f"models: {name} is pinned to two revisions")
+        found.pop(self.model, None)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +282,7 @@ class Config:
             raise ConfigError("vad-release must not be above vad-threshold")
         if "*" in self.engine.models:
             raise ConfigError("models must name each model; there is no * for all")
+        self.engine.further_models  # raises for what cannot be read
         if self.stream.partial_floor_s > self.stream.partial_interval_s:
             raise ConfigError("partial-floor-s must not be above partial-interval-s")
         if self.stream.max_window_s > self.stream.max_buffer_s:

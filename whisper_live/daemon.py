@@ -70,8 +70,8 @@ class FurtherModels:
         return load_engine(self._for(name), logger.info)[0]
 
     def _for(self, name: str) -> Config:
-        # `revision` pins the main model; another repository does not have it
-        engine = replace(self._config.engine, model=name, revision="")
+        revision = self._config.engine.further_models[name]
+        engine = replace(self._config.engine, model=name, revision=revision)
         return replace(self._config, engine=engine)
 
 

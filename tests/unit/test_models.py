@@ -13,6 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from whisper_live import models
 from whisper_live.config import Config, EngineConfig
+from whisper_live.daemon import FurtherModels
 from whisper_live.errors import ConfigError
 
 
@@ -189,7 +190,44 @@ def test_memory_is_estimated_from_the_weights_and_what_calls_need(folder: Path) 
 
 def test_further_models_are_those_that_the_operator_names() -> None:
     config = EngineConfig(model="small", models=" tiny, small,,owner/name ")
-    assert config.further_models == ("tiny", "owner/name")
-    assert EngineConfig().further_models == ()
+    assert config.further_models == {"tiny": "", "owner/name": ""}
+    assert EngineConfig().further_models == {}
     with pytest.raises(ConfigError, match="no \\*"):
         Config(engine=EngineConfig(models="tiny,*"))
+
+
+def test_each_further_model_may_have_a_revision_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = use(Hub(folder, folder), monkeypatch)
+    named = "tiny@abc,owner/name,owner/other@v1.0,./my@model"
+    config = Config(engine=EngineConfig(model="small", revision="main", models=named))
+    assert list(config.engine.further_models) == [
+        "tiny",
+        "owner/name",
+        "owner/other",
+        "./my@model",
+    ]
+    loader = FurtherModels(config)
+    for name in ("tiny", "owner/name", "owner/other"):
+        loader.size_bytes(name)
+    asked = [(each["repo_id"], each["revision"]) for each in hub.asked]
+    assert asked == [
+        ("Systran/faster-whisper-tiny", "abc"),
+        ("owner/name", None),
+        ("owner/other", "v1.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ("tiny@", "NAME@COMMIT"),
+        ("@abc", "NAME@COMMIT"),
+        ("tiny@a,tiny@b", "two revisions"),
+        ("tiny@a,tiny", "two revisions"),
+    ],
+)
+def test_a_pin_that_cannot_be_read_is_named(named: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config(engine=EngineConfig(models=named))

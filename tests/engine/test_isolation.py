@@ -5,6 +5,7 @@ The model is real, of one narrow layer; the faults are put between it and the en
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -87,6 +88,41 @@ async def test_the_guilty_row_stands_alone(
     # all four, both halves, both rows of the guilty half
     assert sorted(faulty.calls) == [1, 1, 2, 2, 4]
     assert sum(faulty.calls[1:]) <= 2 * 4  # nobody later than two calls of all rows
+
+
+async def test_an_attempt_that_raises_leaves_the_text_of_those_before(
+    nano: LocalEngine, audio: Samples
+) -> None:
+    fault, is_first = on_poison(nano), True
+    faulty = spoil(nano, lambda prompts: None if is_first else fault(prompts))
+    # random weights are never sure of anything: both rows are tried again
+    rows = [
+        request(audio, dataclasses.replace(options, temperatures=(0.0, 0.5)))
+        for options in (GOOD, POISON)
+    ]
+    first = await nano.transcribe(rows)
+    again = [answer.request for answer in first if isinstance(answer, Again)]
+    assert len(again) == 2
+    is_first = False
+    second = await nano.transcribe(again)
+    assert faulty.calls == [2, 2, 1, 1]
+    assert text(second[0]).startswith(" yes")
+    assert text(second[1]).startswith(" poison")
+
+
+async def test_words_that_cannot_be_aligned_are_still_text(
+    nano: LocalEngine, audio: Samples
+) -> None:
+    def refuse(*args: Any) -> Any:
+        raise RuntimeError("injected fault")
+
+    for call in nano._calls:
+        call._model = Faulty(call._model, lambda prompts: None)
+        call._model.align = refuse
+    options = DecodeOptions(language="en", prefix="yes", word_timestamps=True)
+    (outcome,) = await nano.transcribe([request(audio, options)])
+    assert text(outcome).startswith(" yes")
+    assert isinstance(outcome, Hypothesis) and not outcome.segments[0].words
 
 
 async def test_two_guilty_rows_do_not_hide_behind_each_other(

@@ -161,6 +161,8 @@ SPOILED: list[tuple[DecodeOptions, str]] = [
     (DecodeOptions(language="en", beam_size=0), "beam size"),
     (DecodeOptions(temperatures=()), ""),
     (DecodeOptions(task="sing"), ""),  # type: ignore[arg-type]
+    (DecodeOptions(temperatures=(0.0, [1])), ""),  # type: ignore[arg-type]
+    (DecodeOptions(temperatures=("hot",)), ""),  # type: ignore[arg-type]
 ]
 
 

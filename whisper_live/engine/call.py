@@ -87,6 +87,7 @@ class Row:
     language_probability: float = 1.0
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
+    gave_up: bool = False  # an error ended the attempts: the answers are all there is
     words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
 
     @property
@@ -108,8 +109,15 @@ class Row:
             self.index = 0
 
     def fail(self, error: EngineError) -> None:
-        """Settle the row as failed."""
-        self.outcome = RequestFailed(self.request.id, error)
+        """Settle the row as failed, unless it has an answer.
+
+        Doubtful text that no further attempt could better, and text whose words could
+        not be aligned, are worth more than none.
+        """
+        if self.answers:
+            self.gave_up = True
+        else:
+            self.outcome = RequestFailed(self.request.id, error)
 
 
 class _Kind(NamedTuple):
@@ -215,9 +223,9 @@ class Call:
             options = row.request.options
             row.language = self._prompts.language(options)
             # in a stand-in language until it is detected: odd options show here,
-            # before they cost a call
+            # before they cost a call, or cannot be told from a neighbour's
             row.prompt = self._prompts.build(options, row.language or "en")
-            hash(_kind(row))
+            hash((options, _kind(row)))
 
     def _encode(self, rows: Sequence[Row]) -> None:
         hops, most = rows[0].hops, len(rows)
@@ -360,7 +368,8 @@ def _alignment_kind(row: Row) -> tuple[Any, ...]:
 def _settled(row: Row) -> bool:
     """Whether the row needs no further attempt."""
     attempts = len(row.request.options.temperatures)
-    return row.answers[-1].believable or len(row.answers) == attempts
+    is_last = row.gave_up or len(row.answers) == attempts
+    return is_last or row.answers[-1].believable
 
 
 def _chosen(row: Row) -> Answer:

@@ -16,6 +16,7 @@ import json
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ def line(run: Run) -> str:
         f"{run.crowd.clients:4d} streams: partial lag p50/p95 "
         f"{_pair(summary.partial_lag)} s, "
         f"finals {_pair(summary.final_after_speech)} s, "
-        f"WER {summary.wer:.1%}, late sends {run.late_share:.2%}"
+        f"WER {summary.wer:.1%}, clients {run.client_cores:.2f} cores, "
+        f"late sends {run.late_share:.2%}"
     )
 
 
@@ -109,8 +111,10 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.write:
         _check_writable(Path(arguments.write))
     logs = Path(arguments.logs or tempfile.mkdtemp(prefix="whisper-live-capacity-"))
-    found = asyncio.run(_measure(config, arguments, logs))
-    print(f"event logs of all streams: {logs}")
+    try:
+        found = asyncio.run(_measure(config, arguments, logs))
+    finally:  # what was measured before Ctrl-C can still be read
+        print(f"event logs of all streams: {logs}")
     if found == 0:
         raise WhisperLiveError("the objective is not met by a single stream")
     print(f"{found} streams")
@@ -134,10 +138,20 @@ async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) ->
             material="marks" if config.engine.engine == "oracle" else "sentences",
         )
         objective = Objective(arguments.partial_p95_s, arguments.final_p95_s)
-        trials = Trials(crowd, logs, objective, progress=_show_progress)
-        return await asyncio.to_thread(
-            trials.capacity, start=arguments.start, most=arguments.most
-        )
+        interrupted = threading.Event()
+
+        def progress(gone_s: float, total_s: float) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            _show_progress(gone_s, total_s)
+
+        trials = Trials(crowd, logs, objective, progress=progress)
+        try:
+            return await asyncio.to_thread(
+                trials.capacity, start=arguments.start, most=arguments.most
+            )
+        finally:
+            interrupted.set()
 
 
 @contextlib.asynccontextmanager
@@ -147,7 +161,9 @@ async def _server(config: Config, url: str | None) -> AsyncIterator[str]:
         yield url
         return
     listen = dataclasses.replace(config.listen, port=0)
-    config = dataclasses.replace(config, listen=listen)
+    # all clients come from one address, which says nothing about the machine
+    limits = dataclasses.replace(config.limits, max_sessions_per_address=0)
+    config = dataclasses.replace(config, listen=listen, limits=limits)
     engine, detector = await asyncio.to_thread(load_engine, config, print)
     async with Server(config, engine=engine, detector=detector) as server:
         yield f"ws://{config.listen.host}:{server.port}"

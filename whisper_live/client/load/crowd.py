@@ -2,28 +2,33 @@
 
 Every client has its own recording and its own moment to start, drawn from the seed.
 The processes do nothing but send, receive and write logs; nothing is measured while
-they run except what they themselves cost.
+they run except what they themselves cost.  They stand for other machines, so they go
+before everything on this one where they may: see ``_come_first``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import multiprocessing
 import os
 import random
 import resource
+import signal
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Literal
 
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.client.load.material import (
-    TAIL_S,
     Recording,
     Speech,
     demo_sentences,
@@ -72,6 +77,11 @@ class Run:
         """Late sends over all; above 0.001 the bench measured itself."""
         return self.summary.late_sends / max(self.summary.sends, 1)
 
+    @property
+    def client_cores(self) -> float:
+        """Processor cores that the clients themselves took."""
+        return self.client_cpu_s / max(self.wall_s, 1e-9)
+
 
 def run_crowd(
     crowd: Crowd,
@@ -81,26 +91,27 @@ def run_crowd(
 ) -> Run:
     """Let a crowd speak and summarise its logs in ``folder``.  Blocking.
 
-    ``progress`` is told the seconds gone and in all, about once a second.
+    ``progress`` is told the seconds gone and in all, about once a second.  What it or
+    Ctrl-C raises ends the crowd; its logs stay and can be summarised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "crowd.json").write_text(json.dumps(_public(crowd), indent=1))
     began = time.monotonic()
     shares = _shares(crowd)
-    spoken_s = (crowd.speech.duration_s + TAIL_S) / crowd.speed
-    total_s = 3 * _COME_UP_S + crowd.ramp_s + spoken_s
+    total_s = 3 * _COME_UP_S + crowd.ramp_s + crowd.speech.whole_s / crowd.speed
     spawn = multiprocessing.get_context("spawn")  # no thread of ours is in the way
-    with ProcessPoolExecutor(
-        len(shares),
-        mp_context=spawn,
-        initializer=_share_barrier,
-        initargs=(spawn.Barrier(len(shares)),),
-    ) as pool:
-        parts = [pool.submit(_play, crowd, numbers, folder) for numbers in shares]
+    barrier, cpu_s = spawn.Barrier(len(shares)), spawn.SimpleQueue()
+    parts = [
+        spawn.Process(target=_play, args=(crowd, numbers, folder, barrier, cpu_s))
+        for numbers in shares
+    ]
+    with _ended(parts):
+        for part in parts:
+            part.start()
         _watch(parts, lambda: progress(time.monotonic() - began, total_s))
-        cpu_s = sum(part.result() for part in parts)
     wall_s = time.monotonic() - began
-    return Run(crowd, summarise_folder(folder), cpu_s, wall_s, str(folder))
+    client_cpu_s = sum(cpu_s.get() for _ in parts)
+    return Run(crowd, summarise_folder(folder), client_cpu_s, wall_s, str(folder))
 
 
 def summarise_folder(folder: Path) -> Summary:
@@ -126,26 +137,33 @@ def together(logs: Sequence[SessionLog]) -> Span:
 # ------------------------------------------------------------------- in the processes
 
 
-_barrier: Barrier | None = None  # of this process's run
-
-
-def _share_barrier(barrier: Barrier) -> None:
-    global _barrier
-    _barrier = barrier
-
-
-def _play(crowd: Crowd, numbers: Sequence[int], folder: Path) -> float:
-    """One process's clients; the CPU seconds they took while they spoke."""
-    _come_first()
+def _play(
+    crowd: Crowd,
+    numbers: Sequence[int],
+    folder: Path,
+    barrier: Barrier,
+    cpu_s: SimpleQueue[float],
+) -> None:
+    """One process's clients; tells the CPU seconds they took while they spoke."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the parent, who ends us
     scripts = {number: _script(crowd, number) for number in numbers}
-    assert _barrier is not None, "the pool's initializer has run"
-    _barrier.wait(_PREPARE_S)
+    barrier.wait(_PREPARE_S)
+    _come_first()
     before = _cpu_s()
-    try:
-        asyncio.run(_speak_all(crowd, scripts, folder))
-    except KeyboardInterrupt:
-        pass  # the logs have what there was
-    return _cpu_s() - before
+    with contextlib.suppress(asyncio.CancelledError):  # the logs have what there was
+        asyncio.run(_speak_until_ended(crowd, scripts, folder))
+    cpu_s.put(_cpu_s() - before)
+
+
+async def _speak_until_ended(
+    crowd: Crowd, scripts: dict[int, Script], folder: Path
+) -> None:
+    task = asyncio.current_task()
+    assert task is not None, "this is a coroutine"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await _speak_all(crowd, scripts, folder)
 
 
 async def play(crowd: Crowd, folder: Path) -> None:
@@ -202,11 +220,22 @@ def _recording(crowd: Crowd, number: int) -> Recording:
 
 
 def _come_first() -> None:
-    """Go before the server where that is allowed: a late send is our fault."""
-    try:
+    """Go before all other work where that is allowed: a late send is our fault.
+
+    Nice values alone do not do it: where sessions are scheduled as groups they count
+    only within the group.  128 clients with 0.1 s chunks on two cores that are busy
+    with other work: 0.11 % late sends at nice -15, none of 23,188 in the real-time
+    class, where none was as much as 10 ms late.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # a run makes no cycles worth a pause
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        return
+    with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)
-    except (OSError, AttributeError):
-        pass  # not root: late sends will show whether it mattered
+    # not root: late sends will show whether it mattered
 
 
 def _cpu_s() -> float:
@@ -225,14 +254,30 @@ def _shares(crowd: Crowd) -> list[list[int]]:
     return [share for share in shares if share]
 
 
-def _watch(parts: Sequence[Future[float]], tell: Callable[[], None]) -> None:
-    for part in parts:
-        while not part.done():
-            tell()
-            try:
-                part.exception(timeout=1.0)
-            except TimeoutError:
-                continue
+@contextlib.contextmanager
+def _ended(parts: Sequence[SpawnProcess]) -> Iterator[None]:
+    """Leave no process behind, whatever ends this."""
+    try:
+        yield
+    finally:
+        for part in parts:
+            if part.is_alive():
+                part.terminate()
+        for part in parts:
+            if part.pid is not None:
+                part.join()
+
+
+def _watch(parts: Sequence[SpawnProcess], tell: Callable[[], None]) -> None:
+    running = {part.sentinel: part for part in parts}
+    while running:
+        tell()
+        for sentinel in wait(list(running), timeout=1.0):
+            assert isinstance(sentinel, int), "it was given"
+            part = running.pop(sentinel)
+            part.join()
+            if part.exitcode:
+                raise RuntimeError(f"a client process ended with {part.exitcode}")
 
 
 def _public(crowd: Crowd) -> dict[str, object]:

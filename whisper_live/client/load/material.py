@@ -72,6 +72,12 @@ class Speech:
     duration_s: float = 30.0  # without the silence at the end
     duty: float = 0.45  # share of speech; 1.0 never pauses
     seed: int = 0
+    tail_s: float = TAIL_S  # the silence at the end
+
+    @property
+    def whole_s(self) -> float:
+        """How long it takes, but for the rest of a last sentence."""
+        return self.duration_s + self.tail_s
 
 
 def plain_words(text: str) -> list[str]:
@@ -103,7 +109,7 @@ def write_marks(session: int, speech: Speech, variant: Variant = "plain") -> Rec
         pauses.append(_pause_s(spoken_s, speech.duty, chance))
         number += size
         at_s += spoken_s + pauses[-1]
-    pauses[-1] = TAIL_S
+    pauses[-1] = speech.tail_s
     samples, words = write_speech(
         utterances, lead_s=lead_s, pause_s=pauses, word_s=word_s, variant=variant
     )
@@ -125,7 +131,7 @@ def _monologue(
             _spoken(word._replace(start=word.start + lead, end=word.end + lead), 0)
             for word in numbered
         ]
-    pieces.append(np.zeros(round(TAIL_S * SAMPLE_RATE), np.float32))
+    pieces.append(np.zeros(round(speech.tail_s * SAMPLE_RATE), np.float32))
     return Recording(np.concatenate(pieces), tuple(words))
 
 
@@ -225,7 +231,7 @@ def recite(sentences: Sequence[Recording], session: int, speech: Speech) -> Reco
         spoken_s = samples_to_s(len(sentence.samples))
         paused = speech.duty < 1
         be_silent(_pause_s(spoken_s, speech.duty, chance) if paused else 0.05)
-    be_silent(TAIL_S)
+    be_silent(speech.tail_s)
     samples = np.concatenate(pieces)
     samples += noise.normal(0, 0.0005, len(samples)).astype(np.float32)  # no dead line
     if speech.duty >= 1:  # without a pause there is one utterance

@@ -28,6 +28,7 @@ __all__ = ["Dialogue", "Script", "chunks_of", "speak"]
 END_OF_AUDIO = b"END_OF_AUDIO"
 _READY_TIMEOUT_S = 60.0
 _FLUSH_TIMEOUT_S = 30.0  # for the close after END_OF_AUDIO
+_LOG_BYTES = 1 << 20  # some minutes: the disk is written to while nobody speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Script:
 async def speak(dialogue: Dialogue, session: int, script: Script, path: Path) -> None:
     """One session from the handshake to the close; all of it into the log ``path``."""
     connected_at = time.monotonic()
-    with path.open("w", buffering=1 << 16) as file:
+    with path.open("w", buffering=_LOG_BYTES) as file:
         log = LogWriter(
             file,
             session=session,

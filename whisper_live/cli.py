@@ -203,7 +203,12 @@ def _stream_arguments(parser: Any) -> None:
 
 
 def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings to read")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="recordings to read; pipes too, - is standard input",
+    )
     parser.add_argument(
         "--format", choices=("text", "srt", "vtt", "json"), default="text"
     )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import threading
 import wave
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -114,10 +119,111 @@ def test_silence_is_an_empty_text(
     assert capsys.readouterr().out == ""
 
 
+def piped(data: bytes) -> int:
+    """The reading end of a pipe that gives ``data``."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with open(writing, "wb") as pipe:
+            pipe.write(data)
+
+    threading.Thread(target=write, daemon=True).start()
+    return reading
+
+
+@pytest.fixture
+def standard_input() -> Iterator[Callable[[bytes], None]]:
+    """Gives this process bytes on its standard input."""
+    before = os.dup(0)
+
+    def give(data: bytes) -> None:
+        reading = piped(data)
+        os.dup2(reading, 0)
+        os.close(reading)
+
+    yield give
+    os.dup2(before, 0)
+    os.close(before)
+
+
+def test_pipes_are_read_whole(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    standard_input: Callable[[bytes], None],
+) -> None:
+    """More than a pipe holds, and with the index at the end, where one must seek."""
+    recordings = []
+    for number in range(3):
+        samples, _ = write_speech([[number, number + 7], [number + 8]])
+        target = io.BytesIO()
+        with av.open(target, "w", format="mp4") as output:
+            stream = output.add_stream("alac", rate=SAMPLE_RATE, layout="mono")
+            pcm = (samples * 32767).round().astype("<i2")[None]
+            frame = av.AudioFrame.from_ndarray(pcm, "s16p", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        recordings.append(target.getvalue())
+    assert all(
+        len(data) > 65_536 and data.rindex(b"moov") > data.index(b"mdat")
+        for data in recordings
+    )
+    standard_input(recordings[0])
+    os.mkfifo(tmp_path / "fifo.m4a")
+
+    def write() -> None:
+        (tmp_path / "fifo.m4a").write_bytes(recordings[2])
+
+    threading.Thread(target=write, daemon=True).start()
+    reading = piped(recordings[1])
+    names = ["-", f"/dev/fd/{reading}", "fifo.m4a"]
+    assert transcribe(*names) == 0
+    os.close(reading)
+    expected = ""
+    for number, name in enumerate(names):
+        expected += f"{name}:\n{said(number, number + 7)}\n{said(number + 8)}\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_captions_of_standard_input_are_named_after_it(
+    tmp_path: Path, standard_input: Callable[[bytes], None]
+) -> None:
+    samples, _ = write_speech([[1]])
+    standard_input(Path(write_wav(tmp_path / "a.wav", samples)).read_bytes())
+    assert transcribe("-", "--output-dir", "out") == 0
+    assert (tmp_path / "out" / "stdin.txt").read_text() == f"{said(1)}\n"
+
+
+def test_empty_files_and_pipes_fail_alone(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    standard_input: Callable[[bytes], None],
+) -> None:
+    samples, _ = write_speech([[1]])
+    (tmp_path / "empty.wav").touch()
+    standard_input(b"")
+    assert transcribe("empty.wav", "-", write_wav(tmp_path / "a.wav", samples)) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "empty.wav: The file is empty.\n-: The file is empty.\n"
+    assert printed.out.endswith(f"a.wav:\n{said(1)}\n")
+
+
+def test_one_file_named_twice_is_transcribed_twice(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1, 2], [3]])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, path) == 0
+    assert capsys.readouterr().out == 2 * f"{path}:\n{said(1, 2)}\n{said(3)}\n"
+
+
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         (["absent.wav"], "no such file: absent.wav"),
+        (["-", "absent.wav"], "no such file: absent.wav"),
+        (["b"], "b is a folder; name the files in it"),
+        (["/dev/null"], "/dev/null is neither a file nor a pipe"),
         (["a.wav", "a.wav", "--format", "srt"], "need --output-dir"),
         (["a.wav", "b/a.wav", "--output-dir", "out"], "two of the files would become"),
         (["a.txt", "--output-dir", "."], "a.txt would be overwritten"),

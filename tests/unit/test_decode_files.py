@@ -104,7 +104,7 @@ def test_nothing_is_read_ahead() -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (b"", "unknown_format"),
+        (b"", "empty"),
         (b"<html></html>", "unknown_format"),
         (b"ffconcat version 1.0\nfile secret.wav\n", "unknown_format"),
         (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"

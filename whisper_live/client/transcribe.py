@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -53,6 +57,7 @@ from whisper_live.worker import Worker
 
 __all__ = ["Transcriber", "run"]
 
+_STANDARD_INPUT = "-"
 _EXTENSIONS = {"text": ".txt", "srt": ".srt", "vtt": ".vtt", "json": ".json"}
 _TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
 _NEVER_S = 30.0  # longer than any window, so that no partial ever falls due
@@ -156,23 +161,66 @@ class _File:
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Transcribe the files; 1 if any of them could not be transcribed whole."""
-    paths = [Path(name) for name in arguments.files]
-    outputs = _outputs(paths, arguments)
-    return asyncio.run(_transcribe_all(config, paths, outputs, arguments))
+    names: list[str] = arguments.files
+    outputs = _outputs(names, arguments)
+    for name in names:
+        _check(name)
+    with contextlib.ExitStack() as stack:
+        sources = [_Source(name, _content(name, stack)) for name in names]
+        return asyncio.run(_transcribe_all(config, sources, outputs, arguments))
 
 
-def _outputs(paths: Sequence[Path], arguments: argparse.Namespace) -> list[Path | None]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """One file, under the name the user gave it."""
+
+    name: str
+    content: Path | BinaryIO
+
+
+def _check(name: str) -> None:
+    """Find what cannot be read before a pipe is read or a model loaded."""
+    if name == _STANDARD_INPUT:
+        return
+    path = Path(name)
+    if path.is_dir():
+        raise ConfigError(f"{name} is a folder; name the files in it")
+    if not path.exists():
+        raise ConfigError(f"no such file: {name}")
+    if not (path.is_file() or path.is_fifo()):
+        raise ConfigError(f"{name} is neither a file nor a pipe")
+
+
+def _content(name: str, stack: contextlib.ExitStack) -> Path | BinaryIO:
+    """A file's path; what comes through a pipe, as a file without a name.
+
+    An index may stand at either end of a recording, so it must be there whole.
+    """
+    if name != _STANDARD_INPUT and Path(name).is_file():
+        return Path(name)
+    try:
+        kept = stack.enter_context(tempfile.TemporaryFile())
+        is_given = name == _STANDARD_INPUT
+        with open(0 if is_given else name, "rb", closefd=not is_given) as pipe:
+            shutil.copyfileobj(pipe, kept)
+    except OSError as error:
+        raise ConfigError(f"cannot read {name}: {error.strerror}") from error
+    return kept
+
+
+def _outputs(names: Sequence[str], arguments: argparse.Namespace) -> list[Path | None]:
     """Where each file's captions go; None is standard output."""
     if arguments.output_dir is None:
-        if len(paths) > 1 and arguments.format != "text":
+        if len(names) > 1 and arguments.format != "text":
             raise ConfigError(f"several files as {arguments.format} need --output-dir")
-        return [None] * len(paths)
+        return [None] * len(names)
+    paths = [Path("stdin" if name == _STANDARD_INPUT else name) for name in names]
     folder, extension = Path(arguments.output_dir), _EXTENSIONS[arguments.format]
     outputs = [folder / f"{path.stem}{extension}" for path in paths]
     for output, path in zip(outputs, paths, strict=True):
         if outputs.count(output) > 1:
             raise ConfigError(f"two of the files would become {output}")
-        if output.exists() and output.samefile(path):
+        if output.exists() and path.exists() and output.samefile(path):
             raise ConfigError(f"{path} would be overwritten")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,11 +231,11 @@ def _outputs(paths: Sequence[Path], arguments: argparse.Namespace) -> list[Path 
 
 async def _transcribe_all(
     config: Config,
-    paths: Sequence[Path],
+    sources: Sequence[_Source],
     outputs: Sequence[Path | None],
     arguments: argparse.Namespace,
 ) -> int:
-    lengths = [_length_s(path) for path in paths]
+    lengths = [_length_s(source) for source in sources]
     engine, detector = load_engine(config, lambda line: print(line, file=sys.stderr))
     options = _options(config, engine.info.languages, arguments)
     worker = Worker(engine, config.batch, metrics=Metrics())
@@ -198,23 +246,26 @@ async def _transcribe_all(
         total=sum(lengths), unit="s", disable=not sys.stderr.isatty(), leave=False
     )
 
-    async def transcribe(path: Path) -> Captions | DecodeError:
+    async def transcribe(number: int, source: _Source) -> Captions | DecodeError:
         async with together:
             try:
                 return await transcriber.transcribe(
-                    str(path), read_file(path), options, bar.update
+                    f"{number} {source.name}",  # somebody may name a file twice
+                    read_file(source.content),
+                    options,
+                    bar.update,
                 )
             except DecodeError as error:
                 return error
 
-    tasks = [asyncio.create_task(transcribe(path)) for path in paths]
+    tasks = [asyncio.create_task(transcribe(*item)) for item in enumerate(sources)]
     failures = 0
     try:
-        for path, output, task in zip(paths, outputs, tasks, strict=True):
-            result = await task
+        for source, output, task in zip(sources, outputs, tasks, strict=True):
+            name, result = source.name, await task
             if worker.lost.is_set():
-                raise EngineUnavailable(f"the engine was lost at {path}")
-            failures += not _write(path, output, result, arguments.format, len(paths))
+                raise EngineUnavailable(f"the engine was lost at {name}")
+            failures += not _write(name, output, result, arguments.format, len(tasks))
     finally:
         bar.close()
         for task in tasks:
@@ -247,18 +298,16 @@ def _options(
         raise ConfigError(str(error)) from error
 
 
-def _length_s(path: Path) -> float:
-    """What the progress bar reckons with; also finds a missing file before loading."""
-    if not path.is_file():
-        raise ConfigError(f"no such file: {path}")
+def _length_s(source: _Source) -> float:
+    """What the progress bar reckons with."""
     try:
-        return file_duration_s(path) or 0.0
+        return file_duration_s(source.content) or 0.0
     except DecodeError:
         return 0.0  # told again, with the file's name, when its turn comes
 
 
 def _write(
-    path: Path,
+    name: str,
     output: Path | None,
     result: Captions | DecodeError,
     kind: str,
@@ -266,7 +315,7 @@ def _write(
 ) -> bool:
     """Write one file's captions; whether it was transcribed whole."""
     if isinstance(result, DecodeError):
-        tqdm.write(f"{path}: {result}", file=sys.stderr)
+        tqdm.write(f"{name}: {result}", file=sys.stderr)
         return False
     content = RENDERERS[kind](result)
     if output is not None:
@@ -276,11 +325,11 @@ def _write(
             tqdm.write(f"cannot write {output}: {error.strerror}", file=sys.stderr)
             return False
     else:
-        head = f"{path}:\n" if among > 1 else ""
+        head = f"{name}:\n" if among > 1 else ""
         tqdm.write(head + content, file=sys.stdout, end="")
     for lost in result.dropped:
         tqdm.write(
-            f"{path}: no text for {lost['start']} to {lost['end']} s: {lost['reason']}",
+            f"{name}: no text for {lost['start']} to {lost['end']} s: {lost['reason']}",
             file=sys.stderr,
         )
     return not result.dropped

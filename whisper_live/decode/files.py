@@ -9,6 +9,7 @@ network.)  Must not know live streams.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -105,7 +106,9 @@ def _opened(
                 raise DecodeError(
                     f"Cannot open {source}: {error.strerror}.", kind="unreadable"
                 ) from error
-        else:
+        if source.seekable():  # a pipe is read from where it stands
+            if not source.seek(0, os.SEEK_END):
+                raise DecodeError("The file is empty.", kind="empty")
             source.seek(0)
         try:
             container = av.open(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.helpers import SessionHarness, frames_of, hear_marks, left_out
 from tests.protocol.clients import check_session
@@ -47,6 +48,7 @@ from whisper_live.events import (
     VadOptions,
 )
 from whisper_live.session import Session, State
+from whisper_live.vad import EverythingIsSpeech
 
 CONFIG = Config(batch=BatchConfig(request_timeout_s=5.0))
 
@@ -239,6 +241,13 @@ def test_ten_thousand_utterances() -> None:
 # ------------------------------------------------------------------------- monologues
 
 
+def _everything_is_speech(samples: Samples) -> NDArray[np.float32]:
+    """What the detector of a client without speech detection says."""
+    missing = -len(samples) % FRAME_SAMPLES
+    frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
+    return EverythingIsSpeech().score(frames)
+
+
 def _monologue(
     minutes: float,
     *,
@@ -261,7 +270,7 @@ def _monologue(
         for at in range(0, whole, 8 * FRAME_SAMPLES):
             frames = frames_of(samples[at : min(at + 8 * FRAME_SAMPLES, whole)])
             if not use_vad:
-                frames = Frames(frames.samples, np.ones_like(frames.speech))
+                frames = Frames(frames.samples, _everything_is_speech(frames.samples))
             while not harness.session.has_room:
                 harness.answer()
             harness.hear_frames(frames)
@@ -296,6 +305,12 @@ def test_a_monologue_too_fast_for_the_engine_keeps_every_word() -> None:
 
 def test_a_monologue_without_speech_detection_keeps_every_word() -> None:
     _monologue(2, longest_gap_s=0.07, use_vad=False)
+
+
+def test_without_speech_detection_windows_are_split_where_it_is_quiet() -> None:
+    stream = StreamConfig(partial_interval_s=30, partial_floor_s=30)
+    config = Config(stream=stream)
+    _monologue(2, longest_gap_s=0.07, use_vad=False, config=config)
 
 
 @pytest.mark.slow

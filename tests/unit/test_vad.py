@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import wave
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from whisper_live import vad
 from whisper_live.audio import FRAME_S, FRAME_SAMPLES, Samples
+from whisper_live.config import SpeechConfig
 from whisper_live.errors import ConfigError
 from whisper_live.vad import EverythingIsSpeech, SileroModel
 
@@ -113,10 +115,14 @@ def test_given_frames_are_left_as_they_were(
     np.testing.assert_array_equal(given, frames)
 
 
-def test_everything_is_speech() -> None:
-    scores = EverythingIsSpeech().score(np.zeros((3, FRAME_SAMPLES), np.float32))
-    assert scores.tolist() == [1.0, 1.0, 1.0]
+def test_everything_is_speech_and_the_quiet_least_of_all() -> None:
+    levels = np.array([2.0, 1.0, 0.1, 0.001, 1e-9, 0.0], np.float32)
+    signs = np.resize(np.array([1, -1], np.float32), FRAME_SAMPLES)
+    scores = EverythingIsSpeech().score(levels[:, None] * signs)
+    np.testing.assert_allclose(scores, [1.0, 1.0, 0.99, 0.97, 0.96, 0.96], atol=1e-6)
     assert scores.dtype == np.float32
+    highest = {f.name: f.metadata["high"] for f in dataclasses.fields(SpeechConfig)}
+    assert scores.min() > highest["vad_threshold"]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -43,12 +43,12 @@ from faster_whisper import WhisperModel
 
 from bench.demo_model.material import Recording
 from bench.demo_model.metrics import matches
-from bench.quality_simulation import Simulation, Stream
+from bench.quality_simulation import Measured, Simulation, Stream
 from bench.quality_speech import NOISES, Speech
 from whisper_live import models
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
 from whisper_live.config import Config, EngineConfig, StreamConfig
-from whisper_live.engine.local import LocalEngine, load
+from whisper_live.engine.local import load
 from whisper_live.events import ClientOptions, RequestKind, VadOptions
 from whisper_live.vad import SileroModel
 from whisper_live.wer import plain_words, word_errors
@@ -178,12 +178,12 @@ class Bench:
         self.folder = folder
         self._seed = seed
         self._silero = SileroModel()
-        self._engines: dict[str, LocalEngine] = {}
+        self._engines: dict[str, Measured] = {}
         self._offline = WhisperModel(
             str(folder), device="cpu", compute_type="int8", cpu_threads=1
         )
 
-    def engine(self, context: str) -> LocalEngine:
+    def engine(self, context: str) -> Measured:
         """The model with a setting of ``audio-context``; one thread."""
         if context not in self._engines:
             config = EngineConfig(
@@ -195,7 +195,7 @@ class Bench:
             )
             engine = load(config, max_batch=8, progress=lambda line: None)
             engine.warm_up(lambda line: None)
-            self._engines[context] = engine
+            self._engines[context] = Measured(engine)
         return self._engines[context]
 
     def stream(self, samples: Samples, policy: Policy, language: str | None) -> Stream:

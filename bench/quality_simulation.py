@@ -1,10 +1,13 @@
-"""Sessions, the batch queue and a real engine on a simulated clock.
+"""Sessions, the batch queue and an engine on a simulated clock.
 
-Audio arrives as it would be spoken, each engine call really happens and takes as long
-on the simulated clock as it took CPU time, and between two events no time passes.  So a
-minute of eight streams needs only the seconds of its engine calls, and other processes
-on the machine change the figures little.  Decoding and speech detection are left out:
-they cost 7 ms per audio second, off the engine's workers (``bench.ingest``).
+Audio arrives as it would be spoken, an engine call takes as long as the engine says that
+it took, and between two events no time passes.  So an hour of eight streams needs only
+the seconds of its engine calls, and other processes on the machine change the figures
+little.  Decoding and speech detection are left out: they cost 7 ms per audio second, off
+the engine's workers (``bench.ingest``).
+
+``bench.quality`` runs a real engine here, which takes the CPU time that it really took;
+tests bring one of their own, with what costs and failures they like.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +42,47 @@ from whisper_live.events import (
     Send,
     Submit,
 )
-from whisper_live.session import Session
+from whisper_live.session import Session, State
 
-__all__ = ["Call", "Simulation", "Stream", "Told"]
+__all__ = ["Answering", "Call", "Measured", "Simulation", "Stream", "Told"]
 
-_CHUNK_S = 0.1  # audio in each message of a client
+Answers = Sequence[Outcome | Again]
+
+_CHUNK_S = 0.1  # audio in each message of a client, if nothing else is said
+_NO_ROOM_S = 0.1  # until a message that found no room is tried again
+
+
+class Answering(Protocol):
+    """What the simulation needs of an engine."""
+
+    def answer(self, batch: Sequence[Request]) -> tuple[Answers, float]:
+        """Outcomes of a batch, given in this order, and the seconds they took."""
+
+    def forget(self, session: str) -> None:
+        """This session has ended."""
+
+
+class Measured:
+    """A real engine; each call takes the CPU time that it really took."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self._engine = engine
+
+    def answer(self, batch: Sequence[Request]) -> tuple[Answers, float]:
+        """See ``Answering``."""
+        with asyncio.Runner() as runner:
+            runner.get_loop()  # made before the clock starts
+            before = time.process_time()
+            answers = runner.run(_transcribe(self._engine, batch))
+            return answers, time.process_time() - before
+
+    def forget(self, session: str) -> None:
+        """See ``Answering``."""
+        self._engine.forget(session)
+
+
+async def _transcribe(engine: LocalEngine, rows: Sequence[Request]) -> Answers:
+    return await engine.transcribe(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +95,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One engine call: its requests and the CPU seconds that it took."""
+    """One engine call: its requests and the seconds that it took."""
 
     requests: Sequence[Request]
     cost_s: float
+
+
+def _steadily() -> Iterator[tuple[float, int]]:
+    """Messages of equal length, as they are spoken."""
+    for count in itertools.count(1):
+        before, after = (s_to_samples(n * _CHUNK_S) for n in (count - 1, count))
+        yield _CHUNK_S, after // FRAME_SAMPLES - before // FRAME_SAMPLES
 
 
 @dataclass(slots=True, eq=False)
@@ -70,15 +116,22 @@ class Stream:
     speech: NDArray[np.float32]  # a probability for each frame
     options: ClientOptions
     starts_at: float = 0.0
+    # Of each message: seconds after the one before it, and the frames it completes.
+    pace: Iterator[tuple[float, int]] = field(default_factory=_steadily)
     told: list[Told] = field(default_factory=list)
     session: Session = field(init=False)
-    chunks: int = 0  # that have arrived
+    due: float = field(init=False)  # when the next message has come...
+    brings: int = field(init=False)  # ...and its frames
     frames: int = 0  # that the session was given
 
-    @property
-    def arrives_at(self) -> float:
-        """When the next chunk is complete."""
-        return self.starts_at + (self.chunks + 1) * _CHUNK_S
+    def __post_init__(self) -> None:
+        self.due = self.starts_at
+        self.turn()
+
+    def turn(self) -> None:
+        """To the next message."""
+        delay_s, self.brings = next(self.pace)
+        self.due += delay_s
 
 
 class Simulation:
@@ -86,7 +139,7 @@ class Simulation:
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: Answering,
         config: Config,
         streams: Sequence[Stream],
         *,
@@ -94,9 +147,7 @@ class Simulation:
     ) -> None:
         self.streams = streams
         self.calls: list[Call] = []
-        self.costs: dict[int, float] = {}  # of the call that answered, by request
         self._engine = engine
-        self._config = config
         self._batcher = Batcher(config.batch, workers=workers)
         self._now = 0.0
         self._agenda: list[tuple[float, int, Stream | _Answers]] = []
@@ -105,49 +156,56 @@ class Simulation:
         ids = itertools.count(1)
         for index, stream in enumerate(streams):
             stream.session = Session(config, name=f"stream {index}", ids=ids)
-            self._plan(stream.arrives_at, stream)
+            self._plan(stream.due, stream)
             self._tell(stream, Hello(stream.options))
 
     def run(self) -> None:
-        """Until every client was told everything."""
-        with asyncio.Runner() as runner:
-            while self._agenda:
-                moments = [self._agenda[0][0], self._batcher.deadline()]
-                soonest = min(m for m in moments if m is not None)
-                self._now = max(self._now, soonest)
-                self._give(self._batcher.expire(now=self._now))
-                while self._agenda and self._agenda[0][0] <= self._now:
-                    what = heapq.heappop(self._agenda)[2]
-                    if isinstance(what, Stream):
-                        self._hear(what)
-                    else:
-                        self._finish(what)
-                while (batch := self._batcher.take(now=self._now)) is not None:
-                    self._start(batch, runner)
+        """Until every client was told everything and each session is closed."""
+        while self._agenda or self._batcher.deadline() is not None:
+            moments = [self._batcher.deadline()] + [m[0] for m in self._agenda[:1]]
+            self._now = max(self._now, min(m for m in moments if m is not None))
+            self._give(self._batcher.expire(now=self._now))
+            while self._agenda and self._agenda[0][0] <= self._now:
+                what = heapq.heappop(self._agenda)[2]
+                if isinstance(what, Stream):
+                    self._hear(what)
+                else:
+                    self._finish(what)
+            while (batch := self._batcher.take(now=self._now)) is not None:
+                answers, cost_s = self._engine.answer(batch)
+                self.calls.append(Call(batch, cost_s))
+                self._plan(self._now + cost_s, _Answers(batch, answers))
+        assert all(s.session.state is State.CLOSED for s in self.streams)
+        assert not self._owner, "a request without an outcome"
 
     # ------------------------------------------------------------------------ clients
 
     def _hear(self, stream: Stream) -> None:
-        if not stream.session.has_room:
-            self._plan(self._now + _CHUNK_S, stream)
+        """The client's next message, unless it must wait for room."""
+        session = stream.session
+        deadline = session.deadline()
+        if deadline is not None and deadline <= self._now:
+            self._perform(stream, session.expire(now=self._now))
+        if not session.has_room:
+            self._plan(self._now + _NO_ROOM_S, stream)
             return
-        stream.chunks += 1
-        received = s_to_samples(stream.chunks * _CHUNK_S)
-        is_last = received >= len(stream.samples)
-        frames = len(stream.speech) if is_last else received // FRAME_SAMPLES
-        start, end = stream.frames * FRAME_SAMPLES, frames * FRAME_SAMPLES
-        probabilities = stream.speech[stream.frames : frames]
-        stream.frames = frames
-        self._tell(stream, Frames(stream.samples[start:end], probabilities))
-        if is_last:
-            self._tell(stream, EndOfAudio())
+        first = stream.frames
+        stream.frames = min(first + stream.brings, len(stream.speech))
+        start, end = first * FRAME_SAMPLES, stream.frames * FRAME_SAMPLES
+        speech = stream.speech[first : stream.frames]
+        self._tell(stream, Frames(stream.samples[start:end], speech))
+        if stream.frames < len(stream.speech):
+            stream.turn()
+            self._plan(stream.due, stream)
         else:
-            self._plan(stream.arrives_at, stream)
+            self._tell(stream, EndOfAudio())
 
     def _tell(self, stream: Stream, event: Event) -> None:
         self._perform(stream, stream.session.receive(event, now=self._now))
 
     def _perform(self, stream: Stream, effects: Sequence[Effect]) -> None:
+        session = stream.session
+        session.check()
         outcomes: list[Outcome] = []
         for effect in effects:
             match effect:
@@ -160,22 +218,15 @@ class Simulation:
                 case Cancel(request_id):
                     outcomes += self._batcher.cancel(request_id, now=self._now)
                 case Close():
-                    self._engine.forget(stream.session.name)
-        self._batcher.speaking(stream.session.name, stream.session.is_speaking)
+                    self._engine.forget(session.name)
+        self._batcher.speaking(session.name, session.is_speaking)
         self._give(outcomes)
 
     def _give(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
+        for outcome in outcomes:  # a second one for the same request finds no owner
             self._tell(self._owner.pop(outcome.request_id), outcome)
 
     # ------------------------------------------------------------------------- calls
-
-    def _start(self, batch: list[Request], runner: asyncio.Runner) -> None:
-        before = time.process_time()
-        answers = runner.run(_transcribe(self._engine, batch))
-        cost_s = time.process_time() - before
-        self.calls.append(Call(batch, cost_s))
-        self._plan(self._now + cost_s, _Answers(batch, answers, cost_s))
 
     def _finish(self, done: _Answers) -> None:
         outcomes: list[Outcome] = []
@@ -183,7 +234,6 @@ class Simulation:
             if isinstance(answer, Again):
                 self._batcher.again(answer.request)
             elif self._batcher.answered(answer.request_id, now=self._now):
-                self.costs[answer.request_id] = done.cost_s
                 outcomes.append(answer)
         self._batcher.finished([r.id for r in done.batch], now=self._now)
         self._give(outcomes)
@@ -197,11 +247,4 @@ class _Answers:
     """A call under way and what will come of it."""
 
     batch: Sequence[Request]
-    answers: Sequence[Outcome | Again]
-    cost_s: float
-
-
-async def _transcribe(
-    engine: LocalEngine, rows: Sequence[Request]
-) -> Sequence[Outcome | Again]:
-    return await engine.transcribe(rows)
+    answers: Answers

@@ -53,6 +53,7 @@ __all__ = [
     "SessionHarness",
     "frames_of",
     "hear_marks",
+    "heard_words",
     "in_frames",
     "left_out",
     "say",
@@ -112,7 +113,12 @@ def hear_marks(request: Request) -> Hypothesis:
             runs[-1].append(word)
         else:
             runs.append([word])
-    asked = request.options.word_timestamps
+    return heard_words(request, runs)
+
+
+def heard_words(request: Request, runs: Sequence[Sequence[Word]]) -> Hypothesis:
+    """The hypothesis with one segment for each run of words."""
+    timed = request.options.word_timestamps
     return Hypothesis(
         request.id,
         tuple(
@@ -120,7 +126,7 @@ def hear_marks(request: Request) -> Hypothesis:
                 run[0].start,
                 run[-1].end,
                 "".join(word.text for word in run),
-                words=tuple(run) if asked else (),
+                words=tuple(run) if timed else (),
             )
             for run in runs
         ),

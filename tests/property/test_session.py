@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.helpers import Hear, SessionHarness, frames_of, hear_marks
+from tests.helpers import Hear, SessionHarness, frames_of, hear_marks, heard_words
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, s_to_samples
 from whisper_live.config import Config, LimitConfig, StreamConfig
 from whisper_live.engine.oracle_marks import write_speech
@@ -93,21 +93,7 @@ def plausible(request: Request, *, run: int, unheard: int) -> Hypothesis:
     ]
     spoken = spoken[: len(spoken) - unheard]
     runs = [spoken[at : at + run] for at in range(0, len(spoken), run)]
-    timed = request.options.word_timestamps
-    return Hypothesis(
-        request.id,
-        tuple(
-            HypothesisSegment(
-                run[0].start,
-                run[-1].end,
-                "".join(word.text for word in run),
-                words=tuple(run) if timed else (),
-            )
-            for run in runs
-        ),
-        request.options.language or "en",
-        0.9,
-    )
+    return heard_words(request, runs)
 
 
 class SessionMachine(RuleBasedStateMachine):

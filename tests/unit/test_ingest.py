@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.helpers import SessionHarness
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
+from whisper_live.decode import open_stream
+from whisper_live.engine.oracle import OracleDetector
+from whisper_live.engine.oracle_marks import write_speech
 from whisper_live.errors import DecodeError
 from whisper_live.events import Frames
 from whisper_live.ingest import Ingest
@@ -209,6 +213,43 @@ def test_audio_before_a_refused_push_comes_first() -> None:
     assert len(frames.samples) == 600
     with pytest.raises(DecodeError, match="the stream is broken"):
         ingest.pull()
+
+
+@pytest.mark.parametrize("waiting", [1, 100, FRAME_SAMPLES - 1])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_part_frame_holds_nothing_back_when_the_stream_stalls(
+    waiting: int, goes_on: bool
+) -> None:
+    """The final comes without it; it comes at its place with what is next."""
+    samples, spoken = write_speech([[1, 2], [3, 4]], lead_s=0.0, pause_s=0.1)
+    whole = spoken[1].end // FRAME_SAMPLES * FRAME_SAMPLES + FRAME_SAMPLES
+    ingest = Ingest(open_stream("float32"), OracleDetector())
+    harness = SessionHarness()
+
+    def pull() -> None:
+        for frames in iter(ingest.pull, None):
+            harness.hear_frames(frames)
+
+    ingest.push(samples[: whole + waiting].tobytes())
+    pull()
+    assert harness.session.received == whole
+    harness.wait()  # no more audio comes
+    assert harness.completed() == [" w1 w2"]
+    if goes_on:
+        ingest.push(samples[whole + waiting :].tobytes())
+        pull()
+    ingest.finish()
+    pull()
+    harness.end()
+    if goes_on:
+        assert harness.session.received == len(samples)
+        assert harness.account(spoken).clean
+        (second,) = harness.shown[1:]
+        start_s = spoken[2].start / SAMPLE_RATE
+        assert float(second["start"]) == pytest.approx(start_s, abs=0.05)
+    else:
+        assert harness.session.received == whole + waiting
+        assert harness.completed() == [" w1 w2"]
 
 
 def test_nothing_in_nothing_out() -> None:

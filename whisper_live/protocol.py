@@ -4,17 +4,15 @@ Owns the JSON: which handshake keys exist, what their values may look like, and 
 every message to a client looks like.  Samples become seconds here and nowhere else.
 Knows nothing of sockets, sessions or when a message is due.
 
-A handshake is read as liberally as its sender needs it: numbers may be strings or
-the wrong kind of number, null means the default, unknown keys are passed over, what
-exceeds a limit is brought inside it.  What still makes no sense is refused with one
-sentence that names the key.
+A handshake is read as liberally as its sender needs it (``lenient_json``): unknown
+keys are passed over, what exceeds a limit is brought inside it.  What still makes no
+sense is refused with one sentence that names the key.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +27,7 @@ from whisper_live.events import (
     VadOptions,
     Word,
 )
+from whisper_live.lenient_json import LenientObject, load_object, quote
 
 __all__ = [
     "AUDIO_FORMATS",
@@ -62,7 +61,6 @@ _MAX_UID_CHARS = 256  # it is echoed in every message
 _MAX_NAME_CHARS = 256
 _MAX_PROMPT_CHARS = 4096  # Whisper reads 224 tokens of it
 _MAX_IGNORED_NAMES = 8
-_MAX_QUOTED_CHARS = 40
 
 # The languages Whisper knows, with their English names, which are accepted as well.
 _LANGUAGE_NAMES: dict[str, str] = dict(entry.split(":") for entry in """
@@ -124,7 +122,7 @@ def parse_handshake(
 
     Raises ``HandshakeError``, and nothing else, for whatever cannot be understood.
     """
-    keys = _Keys(_load(message))
+    keys = LenientObject(load_object(message))
     # All three are looked for before any is judged: one answer, not three tries.
     keys.require("uid", "language", "task")
     vad, ignored = _parse_vad(keys.mapping("vad_parameters"), defaults)
@@ -154,7 +152,7 @@ def parse_handshake(
 def uid_of(message: str | bytes) -> str:
     """The uid to answer a refused first message with; empty where there is none."""
     try:
-        uid = _load(message).get("uid")
+        uid = load_object(message).get("uid")
     except HandshakeError:
         return ""
     return uid if isinstance(uid, str) and len(uid) <= _MAX_UID_CHARS else ""
@@ -163,7 +161,7 @@ def uid_of(message: str | bytes) -> str:
 def token_of(message: str | bytes) -> str:
     """The key that a browser puts into its first message; empty where there is none."""
     try:
-        token = _load(message).get("token")
+        token = load_object(message).get("token")
     except HandshakeError:
         return ""
     return token if isinstance(token, str) else ""
@@ -176,24 +174,7 @@ def is_end_of_audio(message: str | bytes) -> bool:
     return message == b"END_OF_AUDIO"
 
 
-def _load(message: str | bytes) -> dict[str, Any]:
-    try:
-        text = message if isinstance(message, str) else message.decode("utf-8-sig")
-        # ValueError: bad UTF-8, bad JSON, a number of more than 4300 digits.
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise HandshakeError(
-            "The first message must be the options as JSON; this is not JSON.",
-            kind="handshake_json",
-        ) from None
-    if not isinstance(content, dict):
-        raise HandshakeError(
-            "The first message must be a JSON object.", kind="handshake_object"
-        )
-    return content
-
-
-def _parse_uid(keys: _Keys) -> str:
+def _parse_uid(keys: LenientObject) -> str:
     uid = keys.values["uid"]
     if not isinstance(uid, str):  # echoed as another type, clients would not know it
         raise keys.nonsense("uid", "a string")
@@ -205,7 +186,7 @@ def _parse_uid(keys: _Keys) -> str:
     return uid
 
 
-def _parse_language(keys: _Keys, languages: Collection[str]) -> str | None:
+def _parse_language(keys: LenientObject, languages: Collection[str]) -> str | None:
     given = keys.text("language").strip().lower()
     if given in ("", "auto"):
         return None
@@ -213,7 +194,7 @@ def _parse_language(keys: _Keys, languages: Collection[str]) -> str | None:
     code = _LANGUAGE_CODES.get(plain, plain)
     if code not in _LANGUAGE_NAMES:
         raise HandshakeError(
-            f"Unknown language {_quote(given)}: use an ISO 639-1 code such as en, "
+            f"Unknown language {quote(given)}: use an ISO 639-1 code such as en, "
             "or null to have it detected.",
             kind="handshake_language",
         )
@@ -222,12 +203,12 @@ def _parse_language(keys: _Keys, languages: Collection[str]) -> str | None:
     if len(languages) == 1:
         return next(iter(languages))
     raise HandshakeError(
-        f"The model of this server does not know the language {_quote(given)}.",
+        f"The model of this server does not know the language {quote(given)}.",
         kind="handshake_language",
     )
 
 
-def _parse_repeated(keys: _Keys) -> int:
+def _parse_repeated(keys: LenientObject) -> int:
     asked = round(keys.number("send_last_n_segments", 10, 0, MAX_REPEATED_SEGMENTS))
     return asked or MAX_REPEATED_SEGMENTS  # 0 has always meant all
 
@@ -236,7 +217,7 @@ def _parse_vad(
     asked: Mapping[str, Any], defaults: SpeechConfig
 ) -> tuple[VadOptions, list[str]]:
     """Vad parameters in faster-whisper's words -> ours, and the names unknown to us."""
-    keys = _Keys(asked, prefix="vad_parameters.")
+    keys = LenientObject(asked, prefix="vad_parameters.")
 
     def limited(key: str, default: float) -> float:
         limits = _VAD_LIMITS[key]
@@ -257,95 +238,6 @@ def _parse_vad(
         f"vad_parameters.{name}"[:64] for name in asked if name not in _VAD_LIMITS
     ]
     return options, unknown[:_MAX_IGNORED_NAMES]
-
-
-def _quote(value: object) -> str:
-    """A client's value, short and in one line, for a sentence about it."""
-    if isinstance(value, dict | list):  # maybe nested deeper than dumps can follow
-        return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value)
-    return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "…"
-
-
-class _Keys:
-    """A JSON object read key by key; null and absent give the default."""
-
-    def __init__(self, values: Mapping[str, Any], *, prefix: str = "") -> None:
-        self.values = values
-        self._prefix = prefix
-
-    def require(self, *names: str) -> None:
-        missing = [name for name in names if name not in self.values]
-        if missing:
-            raise HandshakeError(
-                f"The options lack {' and '.join(missing)}.", kind="handshake_missing"
-            )
-
-    def nonsense(self, key: str, expected: str) -> HandshakeError:
-        return HandshakeError(
-            f"{self._prefix}{key} must be {expected}, not {_quote(self.values[key])}.",
-            kind="handshake_type",
-        )
-
-    def wanted(self, key: str) -> bool:
-        """Whether a feature that we do not have is asked for in any way."""
-        return self.values.get(key) not in (None, False, 0, "", "false", [], {})
-
-    def text(self, key: str, limit: int | None = None) -> str:
-        value = self.values.get(key)
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise self.nonsense(key, "a string")
-        # Half of a surrogate pair (JavaScript cuts strings so) is text to nobody.
-        return value[:limit].encode("utf-8", "replace").decode()
-
-    def choice(self, key: str, default: str, choices: Collection[str]) -> str:
-        value = self.text(key).strip().lower()
-        if not value:
-            return default
-        if value not in choices:
-            raise HandshakeError(
-                f"Unknown {key} {_quote(value)}: use {', '.join(choices)}.",
-                kind=f"handshake_{key}",
-            )
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.values.get(key)
-        if value is None or value == "":
-            return default
-        word = str(value).strip().lower() if not isinstance(value, dict | list) else ""
-        if word in ("true", "1", "1.0", "yes", "on"):
-            return True
-        if word in ("false", "0", "0.0", "no", "off"):
-            return False
-        raise self.nonsense(key, "true or false")
-
-    def number(self, key: str, default: float, low: float, high: float) -> float:
-        """A finite number brought inside ``low..high``."""
-        value = self.values.get(key)
-        if value is None or value == "":
-            return default
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise self.nonsense(key, "a number")
-        try:
-            number = float(value)
-        except OverflowError:  # an integer beyond 1e308 is a number all the same
-            number = high if int(value) > 0 else low
-        except ValueError:
-            raise self.nonsense(key, "a number") from None
-        if math.isnan(number):
-            raise self.nonsense(key, "a number")
-        return min(max(number, low), high)
-
-    def mapping(self, key: str) -> Mapping[str, Any]:
-        value = self.values.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self.nonsense(key, "an object")
-        return value
 
 
 # ---------------------------------------------------------------------- to clients

@@ -1,10 +1,10 @@
 """Sessions, the batch queue and an engine on a simulated clock.
 
-Audio arrives as it would be spoken, an engine call takes as long as the engine says that
-it took, and between two events no time passes.  So an hour of eight streams needs only
-the seconds of its engine calls, and other processes on the machine change the figures
-little.  Decoding and speech detection are left out: they cost 7 ms per audio second, off
-the engine's workers (``bench.ingest``).
+Audio arrives as it would be spoken, an engine call takes as long as the engine says
+that it took, and between two events no time passes.  So an hour of eight streams needs
+only the seconds of its engine calls, and other processes on the machine change the
+figures little.  Decoding and speech detection are left out: they cost 7 ms per audio
+second, off the engine's workers (``bench.ingest``).
 
 ``bench.quality`` runs a real engine here, which takes the CPU time that it really took;
 tests bring one of their own, with what costs and failures they like.

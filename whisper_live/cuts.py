@@ -12,6 +12,7 @@ from typing import Protocol
 
 from whisper_live.audio import FRAME_SAMPLES, s_to_samples
 from whisper_live.events import HypothesisSegment, Segment
+from whisper_live.seams import ANCHORS, Seam
 from whisper_live.stabiliser import split_words
 
 __all__ = ["Cut", "find_cut", "settled", "spaced"]
@@ -34,6 +35,7 @@ class Cut:
     words: int
     at: int
     segments: tuple[Segment, ...]
+    seam: Seam
 
 
 def spaced(text: str) -> str:
@@ -60,6 +62,7 @@ def find_cut(
     ``agreed`` leading words of ``segments`` are confirmed.  Between two of the
     engine's segments if possible; else, in a window twice as long as
     ``shorten_after``, behind a word, for which the segments must carry word times.
+    Behind a word the speech goes on, so enough words are left there to mend the seam.
     """
 
     def quiet_between(left: int, right: int) -> int | None:
@@ -69,8 +72,13 @@ def find_cut(
             return None
         return loudness.quietest(low, high, near=(left + right) // 2)
 
+    def made(count: int, at: int, done: Sequence[Segment]) -> Cut:
+        follows = tuple(heard[count:-1][:ANCHORS])
+        return Cut(count, at, tuple(done), Seam(at, heard[count - 1], follows))
+
     if end - start < shorten_after:
         return None
+    heard = [word for segment in segments for word in split_words(segment.text)]
     best: Cut | None = None
     count = 0
     for index, (segment, after) in enumerate(zip(segments, segments[1:]), 1):
@@ -79,7 +87,7 @@ def find_cut(
             break
         at = quiet_between(segment.end, after.start)
         if at is not None:
-            best = Cut(count, at, tuple(settled(s) for s in segments[:index]))
+            best = made(count, at, [settled(s) for s in segments[:index]])
     if best is not None or not segments or end - start < 2 * shorten_after:
         return best
     # No segment but the first was confirmed whole, so the words are all its own.
@@ -90,12 +98,12 @@ def find_cut(
     for index, (word, after_word) in enumerate(zip(words, words[1:]), 1):
         text += word.text
         count = len(split_words(text))
-        if count > agreed or word.end > end - _EDGE:
+        if count > min(agreed, len(heard) - ANCHORS - 1) or word.end > end - _EDGE:
             break
         if len(split_words(text + after_word.text)) == count:
             continue  # two pieces of one written word: "twenty", "-five"
         at = quiet_between(word.end, after_word.start)
         if at is not None:
             done = Segment(words[0].start, word.end, spaced(text), True, words[:index])
-            best = Cut(count, at, (done,))
+            best = made(count, at, [done])
     return best

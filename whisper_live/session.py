@@ -47,6 +47,7 @@ from whisper_live.hearing import Hearing
 from whisper_live.readings import Reading, Readings
 from whisper_live.reporter import Reporter
 from whisper_live.requests import RequestMaker
+from whisper_live.seams import Seam, mend
 from whisper_live.segmenter import (
     Endpoint,
     Mark,
@@ -104,6 +105,7 @@ class Session:
         self._received = 0
         self._readings = Readings(config.stream)
         self._finals = Finals()
+        self._seam: Seam | None = None  # where a window was shortened last
         self._pause: int | None = None  # where the newest frames made a pause
 
         self._queue_delay_s = 0.0  # smoothed, of our own requests
@@ -283,7 +285,7 @@ class Session:
         readings.begin(self._submit(request), end)
 
     def _take_reading(self, reading: Reading, hypothesis: Hypothesis) -> None:
-        segments = self._believed(hypothesis, is_final=False)
+        segments = self._believed(hypothesis, reading, is_final=False)
         if not segments or not self._may_show(hypothesis, reading, is_final=False):
             return
         words = _words(segments)
@@ -306,6 +308,7 @@ class Session:
 
     def _shorten(self, cut: Cut, heard_to: int) -> None:
         """Decide what lies before the cut and go on behind it."""
+        self._seam = cut.seam
         self._readings.cut(cut.at, cut.words)
         self._segmenter.advance(cut.at)
         self._withdraw_readings()
@@ -408,7 +411,7 @@ class Session:
     def _resolve(self, final: Final, outcome: Outcome) -> None:
         match outcome:
             case Hypothesis():
-                segments = self._believed(outcome, is_final=True)
+                segments = self._believed(outcome, final, is_final=True)
                 if segments:
                     self._may_show(outcome, final, is_final=True)
                 self._effects += self._reporter.commit(
@@ -446,7 +449,7 @@ class Session:
             return
         self._readings.heard(final.end)
         stabiliser = self._readings.stabiliser
-        segments = self._believed(outcome, is_final=False)
+        segments = self._believed(outcome, final, is_final=False)
         words = _words(segments)
         # Seldom had the reading before it all the words already, so that a closed
         # sentence has to do: finals at 0.66 s came down to 0.48 s (95th percentile).
@@ -459,12 +462,15 @@ class Session:
             self._show(segments[0].start, final.end)
 
     def _believed(
-        self, hypothesis: Hypothesis, *, is_final: bool
-    ) -> list[HypothesisSegment]:
+        self, hypothesis: Hypothesis, window: Reading | Final, *, is_final: bool
+    ) -> Sequence[HypothesisSegment]:
         self._reporter.note_request(hypothesis.timing)
-        return self._hearing.believe(
+        segments = self._hearing.believe(
             hypothesis, self._segmenter.evidence, is_final=is_final
         )
+        if self._seam is not None and self._seam.at == window.start:
+            return mend(segments, self._seam)
+        return segments
 
     def _may_show(
         self, hypothesis: Hypothesis, window: Reading | Final, *, is_final: bool

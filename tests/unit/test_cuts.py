@@ -7,6 +7,7 @@ import pytest
 from whisper_live.audio import FRAME_SAMPLES
 from whisper_live.cuts import Cut, find_cut, settled, spaced
 from whisper_live.events import HypothesisSegment, Segment, Word
+from whisper_live.seams import Seam
 
 S = 16_000
 
@@ -65,6 +66,7 @@ def test_between_the_latest_agreed_segments() -> None:
         3,
         round(4.5 * S),
         (Segment(0, 2 * S, " a b", True), Segment(round(2.2 * S), 4 * S, " c", True)),
+        Seam(round(4.5 * S), " c", ()),
     )
 
 
@@ -81,6 +83,7 @@ def test_no_cut_outside_the_window() -> None:
 
 def test_behind_a_word_only_in_a_window_twice_as_long() -> None:
     words = [word(f" w{n}", n, n + 0.8) for n in range(12)]
+    words += [word(f" x{n}", 12, 12) for n in range(3)]
     one = of(*words)
     assert cut(one, agreed=12, end=11.9) is None
     found = cut(one, agreed=12, end=12)
@@ -96,26 +99,35 @@ def test_behind_a_word_only_in_a_window_twice_as_long() -> None:
             tuple(words[:11]),
         ),
     )
+    assert found.seam == Seam(found.at, " w10", (" w11", " x0", " x1"))
     few = cut(one, agreed=3, end=12)
     assert few is not None and few.words == 3 and few.at == round(2.9 * S)
     assert cut(one, agreed=0, end=12) is None
 
 
 def test_not_inside_a_written_word() -> None:
-    one = of(word(" twenty", 0, 1), word("-five", 1, 2), word(" men", 2, 3))
+    more = [word(f" w{n}", 3, 4) for n in range(3)]
+    one = of(word(" twenty", 0, 1), word("-five", 1, 2), word(" men", 2, 3), *more)
     found = cut(one, agreed=2)
     assert found is not None
     assert (found.words, found.segments[0].text) == (1, " twenty-five")
     assert cut(one, agreed=1) == found
-    unspaced = of(word(" 你", 0, 1), word("好", 1, 2), word("吗", 2, 3))
+    unspaced = of(word(" 你", 0, 1), word("好", 1, 2), word("吗", 2, 3), *more)
     found = cut(unspaced, agreed=1)
     assert found is not None and found.segments[0].text == " 你"
 
 
 def test_words_timed_before_their_window_are_no_place_to_cut() -> None:
-    one = of(word(" a", 0, 1), word(" b", 1, 2), word(" c", 2, 3))
-    assert cut(one, agreed=3, start=5, end=18) is None
-    assert cut(one, agreed=3, start=0, end=13) is not None
+    one = of(*(word(f" w{n}", n / 2, n / 2 + 0.5) for n in range(6)))
+    assert cut(one, agreed=6, start=5, end=18) is None
+    assert cut(one, agreed=6, start=0, end=13) is not None
+
+
+def test_enough_words_stay_behind_a_cut_to_know_the_next_reading_by() -> None:
+    one = of(*(word(f" w{n}", n / 2, n / 2 + 0.5) for n in range(6)))
+    found = cut(one, agreed=6)
+    assert found is not None and found.words == 2
+    assert found.seam == Seam(found.at, " w1", (" w2", " w3", " w4"))
 
 
 @pytest.mark.parametrize("words", [(), (word(" a", 0, 1),)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers import SessionHarness, frames_of, hear_marks, say
+from tests.helpers import SessionHarness, frames_of, hear_marks, heard_words, say
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config import Config, LimitConfig, StreamConfig
 from whisper_live.engine.oracle_marks import write_speech, write_words
@@ -29,6 +29,7 @@ from whisper_live.events import (
     RequestKind,
     Timing,
     VadOptions,
+    Word,
 )
 from whisper_live.session import Session, State
 
@@ -426,6 +427,31 @@ def test_a_long_window_is_shortened_at_agreed_words() -> None:
     assert "words" not in shown[0]
     numbers = [int(w[1:]) for s in shown for w in s["text"].split()]
     assert numbers == list(range(len(numbers))) and len(numbers) > 35
+
+
+@pytest.mark.parametrize("off_s", [-0.15, -0.1, 0.0, 0.1, 0.2])
+@pytest.mark.parametrize("each", [1, 2])
+def test_a_cut_into_a_word_neither_repeats_nor_loses_one(
+    off_s: float, each: int
+) -> None:
+    """Words without gaps, timed ``off_s`` late; a third of a word can be heard."""
+    size, off = s_to_samples(0.25), s_to_samples(off_s)
+
+    def hear(request: Request) -> Outcome:
+        first = -(-(request.start - size * 2 // 3) // size)
+        words = [
+            Word(f" w{n // each}", n * size + off, (n + 1) * size + off, 0.9)
+            for n in range(max(first, 0), request.end // size)
+        ]
+        return heard_words(request, [words] if words else [])
+
+    harness = SessionHarness(hear=hear)
+    while harness.session.received < 240 * size:
+        harness.hear_frames(say(0.9, frames=8))
+    harness.end()
+    assert len({r.start for r in harness.requests}) > 4
+    heard = [int(w[1:]) for text in harness.completed() for w in text.split()]
+    assert heard == [n // each for n in range(harness.session.received // size)]
 
 
 def test_no_cut_while_the_utterance_may_be_over() -> None:

@@ -109,8 +109,8 @@ class Bare:
 
     def __init__(self, engine: LocalEngine, audio: Sequence[Samples]) -> None:
         call = engine._calls[0]
-        self._model, self._suppressed = call._model, call._prompts.suppressed
-        self._prompt = call._prompts.build(OPTIONS, "en").tokens
+        self._model, self._suppressed = call._model, call.prompts.suppressed
+        self._prompt = call.prompts.build(OPTIONS, "en").tokens
         rows = [engine._row(_request(0, f"bare {i}", a)) for i, a in enumerate(audio)]
         self._most = min(rows[0].most_tokens, 224)
         self._padded = _padded(rows)

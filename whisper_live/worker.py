@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from whisper_live.batching import Batcher
@@ -59,7 +59,10 @@ class _Open:
     kind: RequestKind
     deliver: Deliver
     submitted_at: float
-    prepared: asyncio.Future[Request | None] | None
+    prepared: Future[Request | None] | None
+    # Made only for a call that has to wait: most rows are prepared while they queue,
+    # and waking the loop for each costs more than the rest of a row's way.
+    awaited: asyncio.Future[Request | None] | None = None
     is_first_try: bool = True
 
 
@@ -94,8 +97,12 @@ class Worker:
         self._was_healthy = True
         self._stopped_at: float | None = self._clock()  # None while `run` is running
         self.lost = asyncio.Event()  # set for good when the engine's device is gone
+        # Asked once: looking a protocol's members up takes 40 us.
+        self._engine_forget = engine.forget if isinstance(engine, Forgetting) else None
+        self._engine_prepare = None
         self._pool: ThreadPoolExecutor | None = None
         if isinstance(engine, Preparing):
+            self._engine_prepare = engine.prepare
             self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
         metrics.engine_up(True)
 
@@ -128,8 +135,8 @@ class Worker:
     def forget(self, session: str) -> None:
         """The session is gone; cancel what waits and let the engine drop its state."""
         self._settle(*self._batcher.forget(session, now=self._clock()))
-        if isinstance(self._engine, Forgetting):
-            self._engine.forget(session)
+        if self._engine_forget is not None:
+            self._engine_forget(session)
         self._wake.set()
 
     # ------------------------------------------------------------------- for the server
@@ -286,13 +293,11 @@ class Worker:
 
     # ------------------------------------------------------------------ preparation
 
-    def _prepare(self, request: Request) -> asyncio.Future[Request | None] | None:
+    def _prepare(self, request: Request) -> Future[Request | None] | None:
         if self._pool is None:
             return None
-        assert isinstance(self._engine, Preparing)
-        return asyncio.get_running_loop().run_in_executor(
-            self._pool, self._engine.prepare, request
-        )
+        assert self._engine_prepare is not None, "there is a pool for it alone"
+        return self._pool.submit(self._engine_prepare, request)
 
     async def _prepared(
         self, request: Request, answers: dict[int, Outcome | Again]
@@ -301,9 +306,12 @@ class Worker:
         entry = self._open.get(request.id)
         if entry is None or entry.prepared is None:
             return request if entry else None
-        await asyncio.wait([entry.prepared])
-        if entry.prepared.cancelled():  # it timed out meanwhile
-            return None
+        if not entry.prepared.done():
+            entry.awaited = asyncio.wrap_future(entry.prepared)
+            await asyncio.wait([entry.awaited])
+            if entry.awaited.cancelled():  # it timed out meanwhile
+                return None
+            entry.awaited.exception()  # seen, by what follows
         error = entry.prepared.exception()
         if error is None:
             return entry.prepared.result() or request
@@ -322,9 +330,9 @@ class Worker:
             if entry is None:
                 continue  # closed meanwhile: it had its outcome then
             if entry.prepared is not None:
-                # No thread begins it any more, and what it may have raised is not
-                # missed by anybody.
-                entry.prepared.cancel()
+                entry.prepared.cancel()  # no thread begins it any more
+            if entry.awaited is not None:
+                entry.awaited.cancel()  # and no call waits for one that has begun
             self._metrics.request_done(entry.kind, _name(outcome))
             if isinstance(outcome, RequestFailed):
                 self._metrics.error(outcome.error.kind)

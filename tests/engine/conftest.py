@@ -66,7 +66,7 @@ def loaded_nano(nano_folder: Path) -> LocalEngine:
 def nano(loaded_nano: LocalEngine) -> Iterator[LocalEngine]:
     """Its own engine for each test, to be closed or spoiled."""
     calls = [
-        Call(call._model, call._prompts, to_cpu=False) for call in loaded_nano._calls
+        Call(call._model, call.prompts, to_cpu=False) for call in loaded_nano._calls
     ]
     engine = LocalEngine(loaded_nano.info, calls, mels=80, contexts=(200, 300))
     yield engine

@@ -56,7 +56,7 @@ def spoil(
 
 def on_poison(engine: LocalEngine) -> Callable[[Sequence[Sequence[int]]], None]:
     """Raises where any prompt ends in the poisoned prefix."""
-    marked = engine._calls[0]._prompts.build(POISON, "en").tokens
+    marked = engine._calls[0].prompts.build(POISON, "en").tokens
 
     def fault(prompts: Sequence[Sequence[int]]) -> None:
         if any(list(prompt) == marked for prompt in prompts):

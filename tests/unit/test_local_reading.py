@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +102,11 @@ def test_a_loop_ranks_below_any_guess() -> None:
 def test_repetition_packs_well() -> None:
     assert compression_ratio("yes " * 40) > 2.4 > compression_ratio("open the door")
     assert compression_ratio("") == 0
+
+
+@given(
+    st.lists(st.sampled_from(["open", " the", " door", "!", " ß", "q\n"]), max_size=224)
+)
+def test_packing_in_little_memory_packs_as_well(parts: list[str]) -> None:
+    data = "".join(parts).encode()
+    assert compression_ratio(data.decode()) == len(data) / len(zlib.compress(data))

@@ -613,7 +613,7 @@ async def test_failed_preparation_of_a_cancelled_row_is_not_heard_of() -> None:
         d.submit(request(2, "poison"))
         entry = d.worker._open[2]
         assert entry.prepared is not None
-        await asyncio.wait([entry.prepared])
+        assert await asyncio.to_thread(entry.prepared.exception) is not None
         del entry
         d.worker.cancel(2)
         await settle()

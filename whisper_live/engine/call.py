@@ -40,7 +40,7 @@ from whisper_live.events import (
     Word,
 )
 
-__all__ = ["Call", "HOPS_PER_S", "Row", "rejection"]
+__all__ = ["Call", "HOPS_PER_S", "Row", "begin", "rejection"]
 
 log = logging.getLogger("whisper_live.engine")
 
@@ -138,7 +138,7 @@ class Call:
 
     def __init__(self, model: Whisper, prompts: Prompts, *, to_cpu: bool) -> None:
         self._model = model
-        self._prompts = prompts
+        self.prompts = prompts
         self._to_cpu = to_cpu  # encoder output may be used on another GPU
         self._most_hops: int | None = None  # of one call, learned from failures
         self.inside_s = 0.0  # time spent in CTranslate2, for the bench
@@ -153,7 +153,8 @@ class Call:
         """
         started = time.monotonic()
         for row in _open(rows):
-            self._guarded([row], self._prompt)
+            if row.prompt is None:  # else it was prepared, or is at a later attempt
+                self._guarded([row], self._begin)
         self._each(rows, self._encode, _context, _wants_encoding)
         self._each(rows, self._detect, _context, _wants_detection)
 
@@ -216,16 +217,9 @@ class Call:
         finally:
             self.inside_s += time.perf_counter() - started
 
-    def _prompt(self, rows: Sequence[Row]) -> None:
+    def _begin(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            if row.prompt is not None:
-                continue  # a later attempt
-            options = row.request.options
-            row.language = self._prompts.language(options)
-            # in a stand-in language until it is detected: odd options show here,
-            # before they cost a call, or cannot be told from a neighbour's
-            row.prompt = self._prompts.build(options, row.language or "en")
-            hash((options, _kind(row)))
+            begin(row, self.prompts)
 
     def _encode(self, rows: Sequence[Row]) -> None:
         hops, most = rows[0].hops, len(rows)
@@ -249,7 +243,7 @@ class Call:
         for row, ranking in zip(rows, found):
             token, row.language_probability = ranking[0]
             row.language = token.removeprefix("<|").removesuffix("|>")
-            row.prompt = self._prompts.build(row.request.options, row.language)
+            row.prompt = self.prompts.build(row.request.options, row.language)
 
     def _generate(self, rows: Sequence[Row], most_tokens: int | None) -> None:
         kind = _kind(rows[0])
@@ -271,7 +265,7 @@ class Call:
             max_length=max(2 * most, most + given - 1),
             return_scores=True,
             return_no_speech_prob=True,
-            suppress_tokens=self._prompts.suppressed,
+            suppress_tokens=self.prompts.suppressed,
             **search,
         )
         for row, result, limit in zip(rows, results, limits):
@@ -284,7 +278,7 @@ class Call:
         average = total / (len(tokens) - prompt.forced + 1)
         if len(tokens) >= limit:
             tokens = cut_loop(tokens[:limit])
-        tokenizer = self._prompts.tokenizer(prompt.language, prompt.task)
+        tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
         spans = read_spans(
             tokens,
             eot=tokenizer.eot,
@@ -303,7 +297,7 @@ class Call:
 
     def _align(self, rows: Sequence[Row]) -> None:
         prompt = _the(rows[0].prompt)
-        tokenizer = self._prompts.tokenizer(prompt.language, prompt.task)
+        tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
         answers = [_chosen(row) for row in rows]
         results = self._inside(
             self._model.align,
@@ -318,6 +312,19 @@ class Call:
 
 
 # ------------------------------------------------------------------------ of a row
+
+
+def begin(row: Row, prompts: Prompts) -> None:
+    """Give the row its language, where it is known, and its start tokens.
+
+    In any thread, once.  Odd options raise here, before they cost a call or cannot be
+    told from a neighbour's.
+    """
+    options = row.request.options
+    row.language = prompts.language(options)
+    # in a stand-in language until it is detected
+    row.prompt = prompts.build(options, row.language or "en")
+    hash((options, _kind(row)))
 
 
 def _open(rows: Iterable[Row]) -> list[Row]:

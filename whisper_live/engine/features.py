@@ -24,9 +24,9 @@ FFT_SAMPLES = 400  # 25 ms
 HALF = FFT_SAMPLES // 2  # a column looks this far to both sides of its centre
 PROBE = 37  # every so many samples are kept to recognise a window by
 DYNAMIC_RANGE = 8.0  # log10 units kept below the loudest value of the window
-# numpy's matmul goes to OpenBLAS, which starts threads above 2**18 multiplications:
-# for this small product they cost more CPU than they save time.  Sixteen columns of
-# 80 x 201 stay just below.
+# numpy's matmul goes to OpenBLAS, which uses threads above 2**18 multiplications: for
+# this small product they cost more CPU than they save time.  Sixteen columns of 80 x
+# 201 stay just below, for where numpy came before the package could forbid threads.
 BLOCK = 16
 
 Features = NDArray[np.float32]  # shape [mels, hops]

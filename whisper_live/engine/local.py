@@ -24,7 +24,7 @@ from whisper_live import models
 from whisper_live.audio import SAMPLE_RATE, Samples, s_to_samples
 from whisper_live.config import EngineConfig
 from whisper_live.engine import Again, EngineInfo
-from whisper_live.engine.call import HOPS_PER_S, Call, Row, rejection
+from whisper_live.engine.call import HOPS_PER_S, Call, Row, begin, rejection
 from whisper_live.engine.devices import (
     Placement,
     choose,
@@ -128,6 +128,7 @@ class LocalEngine:
     ) -> None:
         self._info = info
         self._calls = calls
+        self._prompts = calls[0].prompts
         self._contexts = contexts
         self._cache = FeatureCache(mels)
         self._lanes = Lanes(calls)
@@ -197,12 +198,18 @@ class LocalEngine:
     # ------------------------------------------------------------------- service
 
     def prepare(self, request: Request) -> Request:
-        """Compute a queued request's features ahead of its call; optional.
+        """Compute a queued request's features and prompt ahead of its call; optional.
 
         Any thread.  Returns what to hand to ``transcribe`` in the request's place;
-        raises ``WindowRejected`` for samples that cannot be transcribed.
+        raises ``WindowRejected`` for samples or options that cannot be transcribed.
         """
-        return _carrying(self._row(request))
+        try:
+            row = self._row(request)
+            if row.outcome is None:
+                begin(row, self._prompts)
+        except Exception as error:  # a row can hold anything: this is its edge
+            raise rejection(error) from error
+        return _carrying(row)
 
     def forget(self, session: str) -> None:
         """Drop what is kept of a session that has ended."""

@@ -98,6 +98,21 @@ def test_a_stream_without_opus_is_refused() -> None:
     assert refused.value.kind == "unsupported_codec"
 
 
+def test_a_chain_that_goes_on_with_another_codec_is_refused_there() -> None:
+    vorbis = ogg_page(b"\x01vorbis", [7], granule=0, sequence=0, flags=2, serial=5)
+    more = ogg_page(b"\x03vorbis", [7], granule=0, sequence=1, serial=5)
+    items, splitter = split(*ogg(PACKETS[:2]), vorbis)
+    assert len(items) == 3
+    splitter.push(more)
+    with pytest.raises(DecodeError, match="no Opus") as refused:
+        splitter.next()
+    assert refused.value.kind == "unsupported_codec"
+    # but its next stream may have both
+    items, splitter = split(*ogg(PACKETS[:2]), vorbis, *ogg(PACKETS[2:4], serial=6))
+    assert [type(item) for item in items] == [Track, Packet, Packet] * 2
+    assert splitter.notes == {"restart": 1}
+
+
 @pytest.mark.parametrize("lost", [0, 11])
 def test_a_stream_joined_in_the_middle_is_taken_up_at_its_next_page(lost: int) -> None:
     pages = ogg(PACKETS, per_page=4)

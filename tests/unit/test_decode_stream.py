@@ -51,6 +51,7 @@ def correlation(one: Samples, other: Samples) -> float:
         ("mp4", "aac", 48_000, 1, FRAGMENTED, "mp4_aac"),
         ("mp4", "aac", 44_100, 2, FRAGMENTED, "mp4_aac"),
         ("mp4", "aac", 96_000, 1, FRAGMENTED, "mp4_aac"),
+        ("mov", "aac", 48_000, 2, FRAGMENTED, "mp4_aac"),
     ],
 )
 @pytest.mark.parametrize("audio_format", [None, "auto", "webm"])

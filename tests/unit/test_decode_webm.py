@@ -109,7 +109,7 @@ def test_the_first_usable_audio_track_is_taken() -> None:
         (
             webm_header(track_entry(extra=element(0x6D80, b"\x00"))),
             "unsupported_codec",
-            "A_OPUS",
+            "compressed or encrypted A_OPUS",
         ),
         (
             webm_header(
@@ -119,6 +119,11 @@ def test_the_first_usable_audio_track_is_taken() -> None:
             ),
             "channels",
             "surround",
+        ),
+        (
+            webm_header(track_entry(b"A_PCM/INT/LIT", depth=24)),
+            "unsupported_codec",
+            "not of 24 bits",
         ),
         (
             webm_header(track_entry(b"A_PCM/FLOAT/IEEE", rate=1.0)),

@@ -286,10 +286,13 @@ def _read_sample_entry(stsd: bytes, unusable: list[str]) -> Track | None:
         if kind == b"Opus":
             return _read_opus(_find(boxes, b"dOps"))
         if kind == b"mp4a":
-            config = _aac_config(_find(boxes, b"esds"))
-            if config:
+            # QuickTime puts what ISO has in the entry itself into a box of its own.
+            esds = _find(boxes, b"esds") or _find(boxes, b"wave", b"esds")
+            if config := _aac_config(esds):
                 return Track("aac", rate, channels, config=config)
-        unusable.append(printable(kind))
+            unusable.append("MPEG (but not AAC)")
+        else:
+            unusable.append(printable(kind))
     return None
 
 

@@ -56,6 +56,7 @@ class OggSplitter(Splitter):
         super().__init__()
         self._other_codecs = False  # first pages were seen, none of them Opus
         self._serial: int | None = None  # of the Opus track
+        self._started = False  # there has been an Opus track
         self._begin()
 
     def _begin(self) -> None:
@@ -136,6 +137,7 @@ class OggSplitter(Splitter):
                     kind="unsupported_codec",
                 )
             self.notes["joined"] += 1
+            self._started = True
             self._serial = serial  # joined in mid-stream: a browser, so Opus
             self._ready.append(opus_track(b""))
         if serial != self._serial:
@@ -156,9 +158,12 @@ class OggSplitter(Splitter):
         """Every track's first page stands before all others and is one header."""
         if not body.startswith(b"OpusHead"):
             self._other_codecs = True
+            if self._end is not None:  # after audio: of the next stream in a chain
+                self._serial = self._end = None
             return
-        if self._serial is not None:
+        if self._started:
             self.notes["restart"] += 1
+        self._started = True
         self._begin()
         self._serial = serial
         self._ready.append(opus_track(body))

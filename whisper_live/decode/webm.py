@@ -383,11 +383,12 @@ def _choose_track(tracks: bytes) -> tuple[int, Track]:
         track = _describe(entry)
         if track is not None and 1 <= number <= 126:
             return number, check_track(track)
-        unusable.append(printable(_first(entry, _CODEC_ID)))
+        how = "compressed or encrypted " if _first(entry, _CONTENT_ENCODINGS) else ""
+        unusable.append(how + printable(_first(entry, _CODEC_ID)))
     if unusable:
         raise DecodeError(
             f"The WebM stream holds {unusable[0]} audio; "
-            "live WebM may hold Opus or PCM.",
+            "live WebM may hold Opus or little-endian PCM (not of 24 bits).",
             kind="unsupported_codec",
         )
     raise DecodeError("The WebM stream has no audio track.", kind="no_audio_track")

@@ -14,6 +14,7 @@ from typing import Any
 from whisper_live.client.load.crowd import together
 from whisper_live.client.load.measure import measure
 from whisper_live.client.load.sessionlog import read_logs
+from whisper_live.client.load.summary import Objective
 
 try:
     import matplotlib
@@ -34,23 +35,36 @@ def can_draw() -> bool:
     return pyplot is not None
 
 
-def draw_percentiles(results: Results, path: Path, *, objective_s: float) -> None:
-    """p50 and p95 of finals against the number of streams, a line for each server."""
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    for name, runs in _by_server(results).items():
-        streams = [run["summary"]["clients"] for run in runs]
-        finals = [run["summary"]["final_after_speech"] for run in runs]
-        line = axes.plot(streams, [_seconds(f, "p95") for f in finals], "o-")[0]
-        line.set_label(f"{name}, p95")
-        median = [_seconds(f, "p50") for f in finals]
-        axes.plot(streams, median, "o:", color=line.get_color(), label=f"{name}, p50")
-    axes.axhline(objective_s, color="grey", linewidth=0.8)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set_xlabel("streams")
-    axes.set_ylabel("end of speech to final text, s")
-    _save(figure, axes, path)
+def draw_percentiles(results: Results, path: Path) -> None:
+    """Percentiles against streams: partial lag left, finals right; grey: the objective.
+
+    What never came is drawn at the upper edge.
+    """
+    objective = Objective()
+    figure, both = pyplot.subplots(1, 2, figsize=(11, 4), sharey=True)
+    for axes, name, title, limit_s in (
+        (both[0], "partial_lag", "partial lag, s", objective.partial_p95_s),
+        (both[1], "final_after_speech", "speech to final, s", objective.final_p95_s),
+    ):
+        for server, runs in _by_server(results).items():
+            streams = [run["summary"]["clients"] for run in runs]
+            color = None
+            for mark, style in (("p95", "o-"), ("p50", "o:"), ("p99", "x--")):
+                values = [_seconds(run["summary"][name], mark) for run in runs]
+                label = f"{server}, {mark}"
+                line = axes.plot(streams, values, style, color=color, label=label)[0]
+                color = line.get_color()
+        axes.axhline(limit_s, color="grey", linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set_xlabel("streams")
+        axes.set_ylabel(title)
+        axes.grid(alpha=0.3)
+    both[1].legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
 def draw_cdf(folders: Mapping[str, Path], path: Path) -> None:

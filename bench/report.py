@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ def provenance(bench: str, **settings: object) -> dict[str, object]:
         "cpu": _cpu(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load": round(psutil.getloadavg()[0], 1),  # others' work shows here
+        "system": platform.platform(),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _PACKAGES},
         **settings,
@@ -149,6 +151,11 @@ class Report:
 
 
 def _command() -> list[str]:
+    """How this was started; where the report went is nobody's concern."""
     spec = sys.modules["__main__"].__spec__
     name = spec.name if spec else Path(sys.argv[0]).stem
-    return [name, *sys.argv[1:]]
+    arguments = [
+        "DIR" if before == "--out" else argument
+        for before, argument in zip(sys.argv, sys.argv[1:])
+    ]
+    return [name, *(shlex.quote(argument) for argument in arguments)]

@@ -57,6 +57,15 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
     has_metrics: bool = True
 
+    @property
+    def shown(self) -> str:
+        """The command without the paths of this machine."""
+        _, *arguments = self.command
+        flags = (a.replace(f"{REPOSITORY}/", "") for a in arguments)
+        return " ".join(
+            ["python", *(Path(f).name if Path(f).is_absolute() else f for f in flags)]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

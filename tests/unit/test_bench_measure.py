@@ -131,6 +131,43 @@ def test_a_delay_is_every_latency_exactly(delay_s: float) -> None:
     assert figures.account is not None and figures.account.clean
 
 
+@pytest.mark.parametrize(("late", "utterance"), [(3, 0), (7, 1)])
+def test_one_final_that_comes_late_is_late_by_exactly_that(
+    late: int, utterance: int
+) -> None:
+    arrivals = exact_arrivals(0.5)
+    moved = [(at + 0.7 * (i == late), ss) for i, (at, ss) in enumerate(arrivals)]
+    # the messages between carry on without it
+    moved = [
+        (at, [s for s in ss if s["text"] != f" w{late}" or at >= moved[late][0]])
+        for at, ss in sorted(moved, key=lambda pair: pair[0])
+    ]
+    figures = measure(log_of(MARKS, *moved))
+    expected = [0.5, 0.5]
+    expected[utterance] = 1.2
+    assert figures.final_lags_s == pytest.approx(expected)
+    lags = [1.2 if i == late else 0.5 for i in range(8)]
+    assert figures.partial_lags_s == pytest.approx(lags)
+    assert figures.account is not None and not figures.account.lost
+
+
+def test_a_change_in_the_middle_is_one_false_final() -> None:
+    arrivals = exact_arrivals(0.5)[:4]
+    at, segments = arrivals[-1]
+    changed = [segment(1.0, 1.3, " w99"), *segments[1:]]
+    figures = measure(log_of(MARKS[:4], *arrivals, (at + 0.1, changed)))
+    assert figures.false_finals == 1
+    assert figures.account is not None
+    assert (figures.account.lost, figures.account.invented) == ((0,), (99,))
+
+
+def test_a_mark_out_of_order_is_one_word_error() -> None:
+    one, other = segment(1.5, 1.8, " w1"), segment(1.0, 1.3, " w0")
+    figures = measure(log_of(MARKS[:2], (2.0, [one]), (2.1, [one, other])))
+    assert figures.account is not None and figures.account.out_of_order == (0,)
+    assert (figures.errors, figures.substituted) == (1, 1)
+
+
 def test_a_lost_mark_never_came() -> None:
     arrivals = exact_arrivals(0.5)
     lost = [(at, [s for s in ss if s["text"] != " w2"]) for at, ss in arrivals]

@@ -63,11 +63,18 @@ class Trials:
             self.seen(run)
         return self.runs[clients]
 
+    @property
+    def fewest(self) -> Run:
+        """The smallest of the runs."""
+        return self.runs[min(self.runs)]
+
+    def judge(self, run: Run) -> list[str]:
+        """What of the objective a run did not keep."""
+        return run.summary.broken(self.objective, self.fewest.summary)
+
     def broken(self, clients: int) -> list[str]:
         """What of the objective so many clients break."""
-        run = self.run(clients)
-        fewest = self.runs[min(self.runs)]
-        broken = run.summary.broken(self.objective, fewest.summary)
+        broken = self.judge(self.run(clients))
         for complaint in broken:
             self.say(f"        {complaint}")
         return broken

@@ -268,9 +268,13 @@ def _account(said: Sequence[str], heard: Sequence[str]) -> Account:
 def _errors(
     said: Sequence[str], heard: Sequence[str], account: Account | None
 ) -> tuple[int, int, int]:
-    """Substituted, missing, added; an account needs no alignment."""
+    """Substituted, missing, added; an account needs no alignment.
+
+    A mark that stands behind a later one counts as substituted.
+    """
     if account is not None:
-        return 0, len(account.lost), len(account.doubled) + len(account.invented)
+        added = len(account.doubled) + len(account.invented)
+        return len(account.out_of_order), len(account.lost), added
     alignment = align(heard, said)
     return alignment.substituted, alignment.missing, alignment.added
 

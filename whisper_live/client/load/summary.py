@@ -69,6 +69,9 @@ class Summary:
     false_finals: int
     spoken: int
     wer: float
+    substituted: int  # of the word errors; of marks, those out of order
+    missing: int
+    added: int
     lost: int | None  # of marks, as the three below; None for real models
     doubled: int | None
     out_of_order: int | None
@@ -158,6 +161,9 @@ def summarise(sessions: Sequence[SessionFigures]) -> Summary:
         false_finals=sum(s.false_finals for s in admitted),
         spoken=spoken,
         wer=sum(s.errors for s in admitted) / max(spoken, 1),
+        substituted=sum(s.substituted for s in admitted),
+        missing=sum(s.missing for s in admitted),
+        added=sum(s.added for s in admitted),
         lost=_accounted(admitted, "lost"),
         doubled=_accounted(admitted, "doubled"),
         out_of_order=_accounted(admitted, "out_of_order"),

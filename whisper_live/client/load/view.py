@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from whisper_live.client.load.material import plain_words
@@ -60,10 +61,12 @@ class View:
             return []
         at = min(self._places(repeated[0]), key=lambda at: self._misfit(repeated, at))
         same = self._same(repeated, at)
-        self.false_finals += len(self.completed) - at - same
-        del self.completed[at + same :]
-        new = repeated[same:]
-        self.completed += new
+        old, new = self.completed[at + same :], repeated[same:]
+        if old:  # a change in the middle leaves what stands behind it true
+            matches = SequenceMatcher(None, old, new, autojunk=False)
+            kept = sum(block.size for block in matches.get_matching_blocks())
+            self.false_finals += len(old) - kept
+        self.completed[at + same :] = new
         return new
 
     def _places(self, first: Shown) -> list[int]:

@@ -17,8 +17,8 @@ over recordings whose words are known (``quality_speech``).  Tables:
            start, ``final`` after the last word's end, and how many decodes they come
            after 1.0 s and the hangover (at most 1 is the goal).
 ``cost``   calls per minute of speech and engine seconds per audio second, beside the
-           plain policy: every reading and the final decode the whole utterance, up to
-           28 s, at the same interval.
+           plain policy (``quality_simulation.plain_policy``): it decodes everything
+           since the last final, up to 28 s, for every 0.5 s of new audio.
 ``noise``  words sent for ten minutes each of sounds without words.
 """
 
@@ -43,11 +43,11 @@ from faster_whisper import WhisperModel
 
 from bench.demo_model.material import Recording
 from bench.demo_model.metrics import matches
-from bench.quality_simulation import Measured, Simulation, Stream
+from bench.quality_simulation import Call, Measured, Simulation, Stream, plain_policy
 from bench.quality_speech import NOISES, Speech
 from whisper_live import models
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
-from whisper_live.config import Config, EngineConfig, StreamConfig
+from whisper_live.config import Config, EngineConfig
 from whisper_live.engine.local import load
 from whisper_live.events import ClientOptions, RequestKind, VadOptions
 from whisper_live.vad import SileroModel
@@ -59,21 +59,7 @@ WORKERS = 2  # of the simulated machine: one thread each, as on two cores
 _SEAM_S = 0.25  # a word end counts as settled by a segment that ends so near before it
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How windows are chosen, and how long the encoder's context is."""
-
-    name: str
-    config: Config = Config()
-    vad: VadOptions = VadOptions()
-
-
-OURS = Policy("ours")
-PLAIN = Policy(
-    "plain",
-    Config(stream=StreamConfig(commit_after_s=1000.0, early_endpoint_ms=5000.0)),
-    VadOptions(pause_s=VadOptions().hangover_s),  # no final is tried in advance
-)
+CONFIG = Config()
 
 
 # --------------------------------------------------------------- one client's account
@@ -198,7 +184,7 @@ class Bench:
             self._engines[context] = Measured(engine)
         return self._engines[context]
 
-    def stream(self, samples: Samples, policy: Policy, language: str | None) -> Stream:
+    def stream(self, samples: Samples, language: str | None) -> Stream:
         """A client that sends ``samples``."""
         missing = -len(samples) % FRAME_SAMPLES
         frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
@@ -206,7 +192,6 @@ class Bench:
         options = ClientOptions(
             uid="bench",
             language=language,
-            vad=policy.vad,
             word_timestamps=True,
             send_last_n_segments=0,
         )
@@ -215,7 +200,6 @@ class Bench:
     def listen(
         self,
         recordings: Sequence[Recording],
-        policy: Policy,
         *,
         context: str = "auto",
         together: int = 1,
@@ -225,16 +209,28 @@ class Bench:
         heard, simulations = [], []
         for begin in range(0, len(recordings), together):
             part = recordings[begin : begin + together]
-            streams = [self.stream(r.samples, policy, r.language) for r in part]
+            streams = [self.stream(r.samples, r.language) for r in part]
             for stream in streams[1:]:
                 stream.starts_at = chance.uniform(0, 3)
             simulation = Simulation(
-                self.engine(context), policy.config, streams, workers=WORKERS
+                self.engine(context), CONFIG, streams, workers=WORKERS
             )
             simulation.run()
             simulations.append(simulation)
             heard += [account(r, s) for r, s in zip(part, streams)]
         return heard, simulations
+
+    def read_plainly(
+        self, recordings: Sequence[Recording], *, context: str
+    ) -> tuple[int, list[Call]]:
+        """Errors and calls of the plain policy, one stream at a time."""
+        errors, calls = 0, []
+        for recording in recordings:
+            stream = self.stream(recording.samples, recording.language)
+            text, made = plain_policy(self.engine(context), stream, CONFIG.stream)
+            errors += word_errors(plain_words(recording.text), plain_words(text))
+            calls += made
+        return errors, calls
 
     def offline_errors(self, recordings: Sequence[Recording]) -> tuple[int, int]:
         """Errors of faster-whisper on whole files, and sentence by sentence."""
@@ -277,7 +273,7 @@ def live(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, A
         words = sum(len(plain_words(r.text)) for r in recordings)
         whole, cut = (100 * e / words for e in bench.offline_errors(recordings))
         for together in (1, 8):
-            heard, simulations = bench.listen(recordings, OURS, together=together)
+            heard, simulations = bench.listen(recordings, together=together)
             wer = 100 * sum(h.errors for h in heard) / words
             times = [e for h in heard for e in h.word_errors_s]
             yield {
@@ -304,10 +300,10 @@ def live(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, A
 
 def soon(bench: Bench, recordings: list[Recording]) -> Iterator[dict[str, Any]]:
     """Latency at one stream on an idle machine, in decodes."""
-    heard, simulations = bench.listen(recordings, OURS)
+    heard, simulations = bench.listen(recordings)
     firsts = [h.first_s for h in heard if h.first_s == h.first_s]
     finals = [h.final_s for h in heard if h.final_s == h.final_s]
-    hangover_s = OURS.vad.hangover_s
+    hangover_s = VadOptions().hangover_s
     for name, latencies, allowed_s, kind in (
         ("first", firsts, 1.0, RequestKind.PARTIAL),
         ("final", finals, hangover_s, RequestKind.FINAL),
@@ -338,14 +334,21 @@ def cost(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, A
         spoken_s = sum(end - start for r in recordings for _, start, end in r.words)
         words = sum(len(plain_words(r.text)) for r in recordings)
         for context in ("auto", "full"):
-            for policy in (OURS, PLAIN):
-                heard, simulations = bench.listen(recordings, policy, context=context)
-                calls = [call for s in simulations for call in s.calls]
+            heard, simulations = bench.listen(recordings, context=context)
+            plain = bench.read_plainly(recordings, context=context)
+            for policy, errors, calls in (
+                (
+                    "ours",
+                    sum(h.errors for h in heard),
+                    [call for s in simulations for call in s.calls],
+                ),
+                ("plain", *plain),
+            ):
                 yield {
                     "set": name,
                     "context": context,
-                    "policy": policy.name,
-                    "WER": round(100 * sum(h.errors for h in heard) / words, 2),
+                    "policy": policy,
+                    "WER": round(100 * errors / words, 2),
                     "calls_per_min": round(60 * len(calls) / spoken_s, 1),
                     "engine_s_per_s": round(sum(c.cost_s for c in calls) / audio_s, 4),
                 }
@@ -354,8 +357,8 @@ def cost(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, A
 def noise(bench: Bench, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
     """Words that nobody said."""
     for name, make in NOISES.items():
-        stream = bench.stream(make(seconds, seed), OURS, None)
-        simulation = Simulation(bench.engine("auto"), OURS.config, [stream], workers=1)
+        stream = bench.stream(make(seconds, seed), None)
+        simulation = Simulation(bench.engine("auto"), CONFIG, [stream], workers=1)
         simulation.run()
         words = {
             (segment["start"], segment["text"])

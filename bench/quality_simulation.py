@@ -7,7 +7,8 @@ figures little.  Decoding and speech detection are left out: they cost 7 ms per 
 second, off the engine's workers (``bench.ingest``).
 
 ``bench.quality`` runs a real engine here, which takes the CPU time that it really took;
-tests bring one of their own, with what costs and failures they like.
+tests bring one of their own, with what costs and failures they like.  ``plain_policy``
+is what ours is held against.
 """
 
 from __future__ import annotations
@@ -25,26 +26,38 @@ from numpy.typing import NDArray
 
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.batching import Batcher
-from whisper_live.config import Config
+from whisper_live.config import Config, StreamConfig
 from whisper_live.engine import Again
 from whisper_live.engine.local import LocalEngine
 from whisper_live.events import (
     Cancel,
     ClientOptions,
     Close,
+    DecodeOptions,
     Effect,
     EndOfAudio,
     Event,
     Frames,
     Hello,
+    Hypothesis,
     Outcome,
     Request,
+    RequestKind,
     Send,
     Submit,
 )
+from whisper_live.segmenter import Endpoint, Onset, Segmenter, Split
 from whisper_live.session import Session, State
 
-__all__ = ["Answering", "Call", "Measured", "Simulation", "Stream", "Told"]
+__all__ = [
+    "Answering",
+    "Call",
+    "Measured",
+    "Simulation",
+    "Stream",
+    "Told",
+    "plain_policy",
+]
 
 Answers = Sequence[Outcome | Again]
 
@@ -248,3 +261,58 @@ class _Answers:
 
     batch: Sequence[Request]
     answers: Answers
+
+
+# ------------------------------------------------------------------- the plain policy
+
+
+def plain_policy(
+    engine: Answering, stream: Stream, config: StreamConfig
+) -> tuple[str, list[Call]]:
+    """What a stream is read as, and by which calls, if nothing is done to save any.
+
+    Utterances end, and windows are split, where ours are at the latest: after the whole
+    hangover, and at the longest window.  Until then everything since the last final is
+    decoded again for each ``partial_floor_s`` of new audio, as often as ours on an idle
+    machine, and once more for the final.
+    """
+    calls: list[Call] = []
+    text = ""
+    for request in _plain_requests(stream, config):
+        batch = [request]
+        while batch:
+            answers, cost_s = engine.answer(batch)
+            calls.append(Call(batch, cost_s))
+            batch = [a.request for a in answers if isinstance(a, Again)]
+        (answer,) = answers
+        if isinstance(answer, Hypothesis) and request.kind is RequestKind.FINAL:
+            text += "".join(segment.text for segment in answer.segments)
+    return text, calls
+
+
+def _plain_requests(stream: Stream, config: StreamConfig) -> Iterator[Request]:
+    vad, ids = stream.options.vad, itertools.count(1)
+    interval = s_to_samples(config.partial_floor_s)
+
+    def request(kind: RequestKind, start: int, end: int) -> Request:
+        is_final = kind is RequestKind.FINAL
+        options = DecodeOptions(
+            language=stream.options.language,
+            word_timestamps=is_final and stream.options.word_timestamps,
+        )
+        audio = stream.samples[start:end]
+        return Request(next(ids), "plain", kind, start, audio, options)
+
+    segmenter = Segmenter(vad, max_window=s_to_samples(config.max_window_s))
+    start = asked_to = 0
+    for probability in stream.speech.tolist():
+        for mark in segmenter.push(probability):
+            if isinstance(mark, Endpoint | Split):
+                yield request(RequestKind.FINAL, start, mark.at)
+            if isinstance(mark, Onset | Split):
+                start = asked_to = mark.at
+        if segmenter.is_speech and segmenter.position - asked_to >= interval:
+            asked_to = segmenter.position
+            yield request(RequestKind.PARTIAL, start, asked_to)
+    if isinstance(last := segmenter.end_now(), Endpoint):
+        yield request(RequestKind.FINAL, start, last.at)

@@ -134,11 +134,6 @@ class Segmenter:
         return self._open and self._confirmed
 
     @property
-    def is_paused(self) -> bool:
-        """An utterance is open and has been silent for the pause length."""
-        return self._open and self._paused
-
-    @property
     def window_start(self) -> int:
         """Where the open utterance's undecided audio starts."""
         assert self._open, "no utterance is open"

@@ -267,7 +267,9 @@ class Session:
     def _request_partial(self) -> None:
         """Ask for a reading of the open window once enough new audio stands."""
         segmenter, readings = self._segmenter, self._readings
-        if not segmenter.is_speech or segmenter.is_paused or self._finals:
+        # The first silent frames may be a pause: then the final in advance reads it
+        # all, and one in three sentences is spared a reading right before it.
+        if not segmenter.is_speech or segmenter.silence or self._finals:
             return
         end = segmenter.position
         if not readings.is_due(end, queue_delay_s=self._queue_delay_s):

@@ -72,10 +72,10 @@ def test_hysteresis_neither_ends_speech_nor_cancels_a_silence() -> None:
 
 def test_speech_that_goes_on_after_a_pause() -> None:
     one = segmenter()
-    feed(one, (0.9, 5), (0.0, 5))
-    assert one.is_paused
+    assert feed(one, (0.9, 5), (0.0, 5))[-1] == Pause(10 * F)
+    assert one.silence == 5 * F
     assert feed(one, (0.9, 1)) == [Resumed()]
-    assert (one.is_paused, one.is_speech) == (False, True)
+    assert (one.silence, one.is_speech) == (0, True)
 
 
 def test_a_click_is_no_utterance_and_takes_nothing_from_the_next() -> None:
@@ -110,7 +110,7 @@ def test_of_equally_loud_frames_the_last_is_split_at() -> None:
 def test_a_split_in_a_pause_leaves_nothing_behind_it() -> None:
     one = segmenter(max_frames=100, hangover_s=2.0)
     marks = feed(one, (0.9, 90), (0.0, 10))
-    assert marks[-1] == Split(99 * F) and one.is_paused
+    assert marks[-1] == Split(99 * F) and one.silence == 10 * F
     last = feed(one, (0.0, 60))
     assert last == [Endpoint(99 * F)]  # a window without audio
 

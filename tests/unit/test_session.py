@@ -166,6 +166,15 @@ def test_only_much_newer_audio_replaces_a_waiting_partial() -> None:
     assert harness.outcomes == [1] and kinds(harness) == [PARTIAL, PARTIAL]
 
 
+def test_nothing_is_read_while_the_silence_may_become_a_pause() -> None:
+    harness = slow()
+    harness.hear_frames(say(0.9, frames=14))
+    harness.hear_frames(say(0.0, frames=4))
+    assert harness.requests == []
+    harness.hear_frames(say(0.9))
+    assert [r.end // FRAME_SAMPLES for r in harness.requests] == [19]
+
+
 def test_a_slow_queue_makes_partials_rarer_and_stops_advances() -> None:
     harness = slow()
 

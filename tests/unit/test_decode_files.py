@@ -33,12 +33,24 @@ def wav(rate: int, channels: int = 1, count: int = 20_000) -> bytes:
     return head + body
 
 
+def wav_24_in_32() -> bytes:
+    """WAVE_FORMAT_EXTENSIBLE, as some recorders write 24 bits."""
+    pcm_guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 48_000, 192_000, 4, 32, 22, 24, 4)
+    form += pcm_guid
+    body = np.arange(20_000, dtype="<i4").tobytes()
+    chunks = struct.pack("<4s4sI", b"WAVE", b"fmt ", len(form)) + form
+    chunks += struct.pack("<4sI", b"data", len(body)) + body
+    return struct.pack("<4sI", b"RIFF", len(chunks)) + chunks
+
+
 @pytest.mark.parametrize(
     ("container", "codec", "rate", "channels"),
     [
         ("wav", "pcm_s16le", 16_000, 1),
         ("wav", "pcm_f32le", 44_100, 2),
         ("wav", "pcm_s32le", 8_000, 1),
+        ("wav", "pcm_s24le", 48_000, 2),
         ("wav", "pcm_u8", 16_000, 2),
         ("wav", "pcm_s16le", 16_000, 6),
         ("flac", "flac", 48_000, 2),
@@ -114,6 +126,7 @@ def test_nothing_is_read_ahead() -> None:
         (wav(1), "sample_rate"),
         (wav(400_000), "sample_rate"),
         (wav(16_000, channels=32, count=100), "channels"),
+        (wav_24_in_32(), "unsupported_codec"),
         (muxed("matroska", "pcm_s16le")[:200], "unknown_format"),
         (muxed("wav", "pcm_s64le"), "unsupported_codec"),
         (
@@ -136,6 +149,16 @@ def test_attacks_and_nonsense_are_refused(
         with pytest.raises(DecodeError) as refused:
             next(read_file(source))
         assert refused.value.kind == kind
+
+
+def test_what_stops_libav_is_said_without_its_jargon() -> None:
+    chained = muxed("ogg", "libopus") + muxed("ogg", "libopus", channels=2)
+    pieces = read_file(io.BytesIO(chained))
+    with pytest.raises(
+        DecodeError, match=r"cannot be read to its end \([^'\[]*\)"
+    ) as e:
+        list(pieces)
+    assert e.value.kind == "damaged"
 
 
 def test_decoders_that_were_not_named_are_refused() -> None:

@@ -32,6 +32,8 @@ _OPTIONS = {
 }
 # libav's own codec_whitelist does not reach the decoders that PyAV opens.
 _CODECS = frozenset({"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis"})
+# libav takes 24 bits in 32 for an old editor's floats and gives samples of 1e31.
+_MISREAD = frozenset({"pcm_f16le", "pcm_f24le"})
 _MAX_CHANNELS = 8
 _LOWEST_RATE, _HIGHEST_RATE = 8_000, 192_000
 _BATCH_S = 1.0  # resampled at a time
@@ -129,8 +131,10 @@ def _opened(
 def _check_stream(stream: av.AudioStream) -> av.AudioStream:
     context = stream.codec_context
     # libav has no decoder for it, or one that we do not let near foreign bytes
-    if context is None or not (
-        context.name in _CODECS or context.name.startswith("pcm_")
+    if (
+        context is None
+        or context.name in _MISREAD
+        or not (context.name in _CODECS or context.name.startswith("pcm_"))
     ):
         name = "an unknown codec" if context is None else context.name
         raise DecodeError(
@@ -170,8 +174,10 @@ def _frames(
         except (StopIteration, AvEofError):
             return
         except FFmpegError as error:
+            # Where a chained Ogg changes its channels, libav gives up as well.
             raise DecodeError(
-                f"The file is damaged: {error}.", kind="damaged"
+                f"The file cannot be read to its end ({error.strerror}).",
+                kind="damaged",
             ) from error
         try:
             frames = packet.decode()

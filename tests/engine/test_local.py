@@ -15,6 +15,7 @@ from tests.engine.requests import request, text, why, words
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.config import EngineConfig
 from whisper_live.engine import Again
+from whisper_live.engine.call import Call, Row
 from whisper_live.engine.local import CONTEXT_HOPS, LocalEngine, load
 from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
 from whisper_live.events import DecodeOptions, Hypothesis, RequestFailed, Task
@@ -291,12 +292,32 @@ async def test_a_closed_engine_says_so(nano: LocalEngine) -> None:
         await nano.transcribe([request(audio)])
 
 
-@pytest.mark.parametrize(("within_s", "run"), [(60.0, 4), (0.0, 1)])
-def test_warm_up_runs_every_shape(nano: LocalEngine, within_s: float, run: int) -> None:
+@pytest.mark.parametrize(("within_s", "run"), [(60.0, 8), (0.0, 2)])
+def test_warm_up_runs_every_shape(
+    nano: LocalEngine, within_s: float, run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines: list[str] = []
+    ran: list[tuple[int, int]] = []
+    stages: set[str] = set()
+    once = Call.run
+
+    def noting(call: Call, rows: list[Row], **options: Any) -> None:
+        if call is nano._calls[0]:
+            ran.append((rows[0].hops, len(rows)))
+        once(call, rows, **options)
+        stages.update(
+            "aligned" if row.words else "detected"
+            for row in rows
+            if row.request.options.language is None
+        )
+
+    monkeypatch.setattr(Call, "run", noting)
     nano.warm_up(lines.append, within_s=within_s)
-    # two contexts, one row and a full batch
-    assert lines == [f"warming up: {i + 1} of 4 shapes" for i in range(run)]
+    assert lines == [f"warming up: {i + 1} of 8" for i in range(run)]
+    # single rows whatever it takes, then full batches, then the likely first ones
+    shapes = [(300, 1), (200, 1), (300, 4), (200, 4), *[(300, 1), (200, 1)] * 2]
+    assert ran == shapes[:run]
+    assert stages == {"aligned"}
 
 
 def test_no_context_is_taken_for_unencoded_features() -> None:

@@ -75,6 +75,7 @@ _EBML_BYTES = _EBML.to_bytes(4, "big")
 _START = re.compile(rb"\x1f\x43\xb6\x75|\x1a\x45\xdf\xa3")  # Cluster or EBML
 # A Cluster with its Timestamp or a header with its version, found inside a block:
 # bytes were lost and the block has swallowed what came after them.
+_MARK_BYTES = 12  # at most, without the last one
 _SIZE = rb"(?:[\x80-\xff]|[\x40-\x7f].|[\x10-\x1f]...|\x01.{7})"
 _SWALLOWED = re.compile(
     rb"\x1f\x43\xb6\x75%b\xe7|\x1a\x45\xdf\xa3%b\x42" % (_SIZE, _SIZE), re.DOTALL
@@ -101,6 +102,7 @@ class WebmSplitter(Splitter):
     def __init__(self) -> None:
         super().__init__()
         self._opened = False  # the first four bytes were looked at
+        self._tail = b""  # of the block that ends here
         self._begin()
 
     def _begin(self) -> None:
@@ -158,6 +160,7 @@ class WebmSplitter(Splitter):
             return self._take_block(element, size, body)
         if not self._take(element, size, body):
             return False
+        self._tail = b""
         self._count_junk()
         return True
 
@@ -199,6 +202,7 @@ class WebmSplitter(Splitter):
         return True
 
     def _pass_over(self, size: int, body: int) -> None:
+        self._tail = b""
         self._at = body
         self._skip = size
 
@@ -251,6 +255,7 @@ class WebmSplitter(Splitter):
         if swallowed:
             self._count_junk()
             self.notes["resync"] += 1
+            self._tail = b""
             self._at = body + swallowed.start()
             return True
         if self._track is None:  # joined in mid-stream: a browser, so Opus
@@ -258,6 +263,7 @@ class WebmSplitter(Splitter):
             self._ready.append(self._track)
             return True  # and come back to the block
         self._at = end
+        self._tail = content[-_MARK_BYTES:]
         trim_s = 0.0
         if element == _BLOCK_GROUP:
             padding = _first(content, _DISCARD_PADDING)
@@ -319,12 +325,19 @@ class WebmSplitter(Splitter):
     # --------------------------------------------------------------------- resync
 
     def _lose_sync(self) -> bool:
-        """What stands here cannot be: look for the next Cluster behind it."""
+        """What stands here cannot be: look for the next Cluster or header.
+
+        Behind it, or in front of it: a block with bytes lost may end inside a mark.
+        """
         self._count_junk()
         self.notes["resync"] += 1
         self._hunting = True
         self._in_header = False
-        self._at += 1
+        if self._tail:
+            self._data[self._at : self._at] = self._tail
+            self._tail = b""
+        else:
+            self._at += 1
         self._hunted += 1
         return True
 

@@ -98,7 +98,12 @@ class Comparison:
                 break  # the rest is shown as not measured
             ahead_s = sum(each.nominal_s for each in self._legs[index:])
             deadline = time.monotonic() + leg.nominal_s * left_s / ahead_s
-            print(f"{leg.cost.label}, {leg.duty} % speech: {leg.name}", flush=True)
+            minutes = min(left_s, ahead_s) / 60
+            print(
+                f"{index + 1} of {len(self._legs)}, about {minutes:.0f} min left: "
+                f"{leg.cost.label}, {leg.duty} % speech: {leg.name}",
+                flush=True,
+            )
             contest = Contest(
                 leg,
                 self._rules,

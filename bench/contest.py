@@ -174,7 +174,8 @@ class Contest:
         if not self._has_time(needed_anyway=True):
             return
         rules, found = self._rules, self.found
-        start = rules.start or self._guess(trials.run(1))
+        alone = trials.run(1)  # whose word errors and latency others are held against
+        start = rules.start or self._guess(alone)
         found.objective = Search(start=start, most=rules.most, share=rules.share)
         self._pursue(found.objective, trials)
         if math.isfinite(bound_s):

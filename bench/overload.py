@@ -15,17 +15,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from bench.load import add_crowd_arguments, crowd_of
 from bench.report import Bar, Report, provenance, seconds, table
 from bench.servers import ours, started
-from whisper_live.client.load.crowd import Crowd, run_crowd
+from whisper_live.client.load.crowd import Crowd, Run, run_crowd
 from whisper_live.client.load.measure import lags_over_time
 from whisper_live.client.load.sessionlog import SessionLog, read_logs
-from whisper_live.client.load.summary import Objective, Summary
+from whisper_live.client.load.summary import Objective, Percentiles
 
 __all__ = ["recovery_s"]
 
@@ -46,7 +48,7 @@ def recovery_s(logs: list[SessionLog], since_at: float, limit_s: float) -> float
     return late[-1] - since_at
 
 
-def refuse(args: argparse.Namespace, report: Report) -> Summary:
+def refuse(args: argparse.Namespace, report: Report) -> Run:
     """Twice the capacity against a server that knows it."""
     flags = ("--max-sessions", str(args.capacity))
     with started(
@@ -57,11 +59,11 @@ def refuse(args: argparse.Namespace, report: Report) -> Summary:
         bar = Bar("twice the capacity")
         run = run_crowd(crowd, report.logs / "refuse", progress=bar.progress)
         bar.close()
-    report.add(part="refuse", summary=run.summary.as_json())
-    return run.summary
+    report.add(part="refuse", **_as_json(run))
+    return run
 
 
-def recover(args: argparse.Namespace, report: Report) -> tuple[float | None, Summary]:
+def recover(args: argparse.Namespace, report: Report) -> tuple[float | None, Run]:
     """As many again for a while, on a server that refuses nobody."""
     flags = ("--max-sessions", _MOST_AT_ONCE, "--max-queue-delay-s", "0")
     with started(
@@ -69,16 +71,24 @@ def recover(args: argparse.Namespace, report: Report) -> tuple[float | None, Sum
         report.logs / "recover.log",
     ) as server:
         stay = crowd_of(args, server.url, args.capacity)
-        visit = _visitors(stay)
-        with ThreadPoolExecutor(2) as threads:
-            bar = Bar("a wave of as many again")
-            staying = threads.submit(
-                run_crowd, stay, report.logs / "stay", progress=bar.progress
+        bar, interrupted = Bar("a wave of as many again"), threading.Event()
+
+        def progress(gone_s: float, total_s: float) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt  # into the thread that waits for the crowd
+            bar.progress(gone_s, total_s)
+
+        with ThreadPoolExecutor(1) as thread:
+            staying = thread.submit(
+                run_crowd, stay, report.logs / "stay", progress=progress
             )
-            time.sleep(args.ramp_s + args.duration_s / 6)
-            run_crowd(visit, report.logs / "visit")
-            run = staying.result()
-            bar.close()
+            try:
+                time.sleep(args.ramp_s + args.duration_s / 6)
+                run_crowd(_visitors(stay), report.logs / "visit")
+                run = staying.result()
+            finally:
+                interrupted.set()
+        bar.close()
     left_at = max(
         (
             log.started_at + log.ended_s
@@ -89,8 +99,16 @@ def recover(args: argparse.Namespace, report: Report) -> tuple[float | None, Sum
     )
     limit_s = Objective().partial_p95_s
     recovered_s = recovery_s(read_logs(report.logs / "stay"), left_at, limit_s)
-    report.add(part="recover", summary=run.summary.as_json(), recovery_s=recovered_s)
-    return recovered_s, run.summary
+    report.add(part="recover", **_as_json(run), recovery_s=recovered_s)
+    return recovered_s, run
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    return {
+        "summary": run.summary.as_json(),
+        "client_cores": round(run.client_cores, 3),
+        "late_share": round(run.late_share, 5),
+    }
 
 
 def _visitors(stay: Crowd) -> Crowd:
@@ -117,24 +135,61 @@ def main() -> None:
         "overload", **{k: v for k, v in vars(args).items() if k != "out"}
     )
     report = Report(args.out, "Twice the capacity", facts)
-    refused = refuse(args, report)
-    recovered_s, stayed = recover(args, report)
-    share = refused.refused / refused.clients
-    shown = "not before the end" if recovered_s is None else f"{recovered_s:.1f} s"
-    partial, final = refused.partial_lag, refused.final_after_speech
-    rows = [
-        ("refused with WAIT", f"{share:.0%} of {refused.clients}"),
-        ("failed otherwise", refused.failed),
-        ("p95 of partial lag of those admitted", f"{seconds(partial.p95)} s"),
-        ("p95 of finals of those admitted", f"{seconds(final.p95)} s"),
-        ("words lost of those admitted", refused.lost),
-        ("a wave let in: recovery after it has left", shown),
-        ("a wave let in: p95 of finals", f"{seconds(stayed.final_after_speech.p95)} s"),
-        ("a wave let in: speech given up", f"{stayed.dropped_s:.1f} s"),
+    rows: list[tuple[str, object]] = []
+    try:
+        rows += _refusal_rows(refuse(args, report))
+        report.write(table(("what", "value"), rows))
+        rows += _recovery_rows(*recover(args, report))
+    except KeyboardInterrupt:
+        rows.append(("the rest", "not measured: interrupted"))
+    report.write(table(("what", "value"), rows))
+    print(table(("what", "value"), rows))
+
+
+def _refusal_rows(run: Run) -> list[tuple[str, object]]:
+    summary = run.summary
+    partial, final = summary.partial_lag, summary.final_after_speech
+    return [
+        (
+            "refused with WAIT",
+            f"{summary.refused / summary.clients:.0%} of {summary.clients}",
+        ),
+        ("failed otherwise", summary.failed),
+        ("partial lag of those admitted, p50 / p95 / p99", _marks(partial)),
+        ("finals of those admitted, p50 / p95 / p99", _marks(final)),
+        ("words lost of those admitted", "-" if summary.lost is None else summary.lost),
+        ("WER of those admitted", f"{summary.wer:.1%}"),
+        *_cost_rows(run),
     ]
-    text = table(("what", "value"), rows)
-    report.write(text)
-    print(text)
+
+
+def _recovery_rows(recovered_s: float | None, run: Run) -> list[tuple[str, object]]:
+    shown = "not before the end" if recovered_s is None else f"{recovered_s:.1f} s"
+    summary = run.summary
+    wave = "a wave let in:"
+    return [
+        (f"{wave} recovery after it has left", shown),
+        (f"{wave} finals of those who stayed", _marks(summary.final_after_speech)),
+        (f"{wave} speech given up", f"{summary.dropped_s:.1f} s"),
+        (f"{wave} words lost", "-" if summary.lost is None else summary.lost),
+        *((f"{wave} {name}", value) for name, value in _cost_rows(run)),
+    ]
+
+
+def _cost_rows(run: Run) -> list[tuple[str, object]]:
+    return [
+        ("clients, cores", f"{run.client_cores:.2f}"),
+        ("late sends", f"{run.late_share:.2%}"),
+    ]
+
+
+def _marks(values: Percentiles) -> str:
+    marks = (values.p50, values.p95, values.p99)
+    shown = (
+        seconds(None if m is None or math.isinf(m) else m, never=values.never)
+        for m in marks
+    )
+    return " / ".join(shown) + " s"
 
 
 if __name__ == "__main__":

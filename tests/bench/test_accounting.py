@@ -6,6 +6,8 @@ Real sockets, real client processes, paced audio; some seconds each.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,34 @@ async def test_a_log_that_was_cut_off_still_counts(tmp_path: Path) -> None:
     assert (summary.admitted, summary.failed) == (1, 1)
     assert 0 < summary.spoken
     assert summary.partial_lag.count > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_what_capacity_writes_is_what_admission_goes_by(tmp_path: Path) -> None:
+    """Both commands as an operator gives them, with the oracle's costs."""
+    settings = tmp_path / "whisper-live.toml"
+    settings.write_text("engine = 'oracle'\nmax-sessions-per-address = 1\n")
+    program = [sys.executable, "-m", "whisper_live"]
+    subprocess.run(
+        [
+            *(*program, "capacity", "--config", str(settings)),
+            *("--duration-s", "2", "--most", "2", "--write", str(settings)),
+            *("--partial-p95-s", "30", "--final-p95-s", "30"),
+        ],
+        check=True,
+        timeout=180,
+    )
+    assert "max-sessions = 2  # measured on" in settings.read_text()
+    settings.write_text(settings.read_text().replace("per-address = 1", "per-key = 9"))
+    serve = [*program, "serve", "--config", str(settings), "--port", "0"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            listening = (s for s in process.stdout if s.startswith("listening on "))
+            url = next(listening).split()[-1]
+            asyncio.run(play(crowd(url), tmp_path / "logs"))
+        finally:
+            process.terminate()
+    summary = summarise_folder(tmp_path / "logs")
+    assert (summary.admitted, summary.refused) == (2, 1)

@@ -153,24 +153,46 @@ def _padded(rows: Sequence[Row]) -> np.ndarray:
     return padded
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Some batches of ours."""
+
+    seconds: float
+    cpu_s: float
+    inside_s: float  # CTranslate2's part, over all workers
+    call_s: list[float]  # of each row's call
+    occupancy: float
+
+
 class Ours:
     """Sessions that each submit a window when they have an outcome for the last."""
 
-    def __init__(self, engine: LocalEngine, audio: Sequence[Samples], batch: int):
+    def __init__(
+        self,
+        engine: LocalEngine,
+        audio: Sequence[Samples],
+        batch: int,
+        *,
+        sessions: int | None = None,
+    ) -> None:
         self._engine, self._audio, self._batch = engine, audio, batch
+        # as many as run and as many again that gather, eight at least
+        self._sessions = sessions or max(2 * batch * engine.info.workers, 8)
         self._ids = itertools.count(1)
 
-    async def calls(self, count: int) -> tuple[float, list[float], float]:
-        """Seconds for ``count`` batches, seconds of each call, and occupancy."""
+    async def calls(self, count: int) -> Round:
+        """``count`` batches in the steady state: those before, one for each worker,
+        find no features made and count for nothing.
+        """
         metrics = Metrics()
         config = BatchConfig(batch_size=self._batch)
         worker = Worker(self._engine, config, metrics=metrics)
         running = asyncio.create_task(worker.run())
         done = asyncio.Event()
-        left = submitted = count * self._batch
+        wanted = count * self._batch
+        left = submitted = wanted + self._batch * self._engine.info.workers
         call_s: list[float] = []
-        # as many as run and as many again that gather, eight at least
-        sessions = max(2 * self._batch * self._engine.info.workers, 8)
+        started = cpu = inside = 0.0
 
         def submit(session: int) -> None:
             nonlocal submitted
@@ -183,10 +205,14 @@ class Ours:
             )
 
             def deliver(outcome: Outcome) -> None:
-                nonlocal left
+                nonlocal left, started, cpu, inside
                 assert isinstance(outcome, Hypothesis), outcome
-                call_s.append(outcome.timing.engine_s)
                 left -= 1
+                if left == wanted:
+                    started, cpu = time.perf_counter(), time.process_time()
+                    inside = self._engine.inside_s
+                elif left < wanted:
+                    call_s.append(outcome.timing.engine_s)
                 if submitted > 0:
                     submit(session)
                 elif left == 0:
@@ -194,15 +220,19 @@ class Ours:
 
             worker.submit(request, deliver)
 
-        started = time.perf_counter()
-        for session in range(min(sessions, submitted)):
+        for session in range(min(self._sessions, submitted)):
             submit(session)
         await done.wait()
-        elapsed = time.perf_counter() - started
-        occupancy = worker.load.occupancy
+        result = Round(
+            seconds=time.perf_counter() - started,
+            cpu_s=time.process_time() - cpu,
+            inside_s=self._engine.inside_s - inside,
+            call_s=call_s,
+            occupancy=worker.load.occupancy,
+        )
         await worker.close()
         await running
-        return elapsed, call_s, occupancy
+        return result
 
 
 def _request(number: int, session: str, audio: Samples) -> Request:
@@ -240,16 +270,13 @@ async def measure(
         )
         bare_s = time.perf_counter() - started
         bare_cpu_s = time.process_time() - cpu
-        inside = engine.inside_s
-        cpu = time.process_time()
-        ours_s, round_call_s, full = await ours.calls(calls * workers)
-        inside = engine.inside_s - inside
+        mine = await ours.calls(calls * workers)
         total = seconds * calls * workers
-        rates.append((total / bare_s, total / ours_s))
-        cpu_ratios.append(bare_cpu_s / (time.process_time() - cpu))
-        outside.append(ours_s * workers / inside - 1)
-        call_s += round_call_s
-        occupancy.append(full)
+        rates.append((total / bare_s, total / mine.seconds))
+        cpu_ratios.append(bare_cpu_s / mine.cpu_s)
+        outside.append(mine.seconds * workers / mine.inside_s - 1)
+        call_s += mine.call_s
+        occupancy.append(mine.occupancy)
     ours_rate = statistics.median(rate for _, rate in rates)
     per_window = seconds / batch / ours_rate
     return {

@@ -88,6 +88,8 @@ def starts(args: argparse.Namespace, model: str, context: str) -> None:
     ratios = sorted(each["first_s"] / each["steady_s"] for each in found)
     ratio = statistics.median(ratios)
 
+    verdict = "ok" if ratio <= MARK else "MISSED"
+
     def milliseconds(name: str) -> float:
         return 1000 * statistics.median(each[name] for each in found)
 
@@ -95,7 +97,7 @@ def starts(args: argparse.Namespace, model: str, context: str) -> None:
         f"{context:>7}{args.starts:8}{milliseconds('first_s'):10.1f}"
         f"{milliseconds('steady_s'):10.1f}{ratio:8.2f}{ratios[0]:7.2f}{ratios[-1]:7.2f}"
         f"{statistics.median(each['cpu_ratio'] for each in found):7.2f}"
-        f"{milliseconds('ready_s') / 1000:9.1f}   {'ok' if ratio <= MARK else 'MISSED'}",
+        f"{milliseconds('ready_s') / 1000:9.1f}   {verdict}",
         flush=True,
     )
     if args.json:

@@ -56,7 +56,7 @@ class LenientObject:
         self._prefix = prefix
 
     def require(self, *names: str) -> None:
-        """Refuse an object without these keys, all that lack at once."""
+        """Refuse an object that lacks any of these keys; names all that it lacks."""
         missing = [name for name in names if name not in self.values]
         if missing:
             raise HandshakeError(

@@ -3,6 +3,7 @@
     python -m bench.quality                      the demo model, some minutes
     python -m bench.quality --only live --model small
     python -m bench.quality --size 4 --json quality.jsonl
+    python -m bench.quality --only noise --minutes 10
 
 The streaming policy runs as in the daemon on a simulated clock (``quality_simulation``)
 over recordings whose words are known (``quality_speech``).  Tables:
@@ -19,7 +20,8 @@ over recordings whose words are known (``quality_speech``).  Tables:
 ``cost``   calls per minute of speech and engine seconds per audio second, beside the
            plain policy (``quality_simulation.plain_policy``): it decodes everything
            since the last final, up to 28 s, for every 0.5 s of new audio.
-``noise``  words sent for ten minutes each of sounds without words.
+``noise``  words sent for ten minutes each of sounds without words: of every partial,
+           and of the completed segments alone.
 """
 
 from __future__ import annotations
@@ -360,8 +362,8 @@ def noise(bench: Bench, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
         stream = bench.stream(make(seconds, seed), None)
         simulation = Simulation(bench.engine("auto"), CONFIG, [stream], workers=1)
         simulation.run()
-        words = {
-            (segment["start"], segment["text"])
+        sent = {
+            (segment["completed"], segment["start"], segment["text"])
             for told in stream.told
             for segment in told.message.get("segments", ())
         }
@@ -369,7 +371,8 @@ def noise(bench: Bench, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
         yield {
             "sound": name,
             "minutes": round(seconds / 60, 1),
-            "words_sent": sum(len(plain_words(text)) for _, text in words),
+            "words_sent": sum(len(plain_words(text)) for _, _, text in sent),
+            "completed": sum(len(plain_words(text)) for done, _, text in sent if done),
             "utterances": stats.utterances,
             "calls": len(simulation.calls),
             "suppressed": dict(stats.suppressed),
@@ -408,6 +411,9 @@ def main() -> None:
     )
     parser.add_argument("--model", default="demo", help="as for serve")
     parser.add_argument("--size", type=float, default=1.0, help="of the recordings")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="of each sound without words"
+    )
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="tables, of live soon cost noise")
     parser.add_argument("--json", type=Path, help="append JSON lines to this file")
@@ -428,7 +434,7 @@ def main() -> None:
         "live": lambda: live(bench, sets),
         "soon": lambda: soon(bench, sets["singles"]),
         "cost": lambda: cost(bench, sets),
-        "noise": lambda: noise(bench, 600 * min(args.size, 1), args.seed),
+        "noise": lambda: noise(bench, 60 * args.minutes, args.seed),
     }
     for title in args.only or tables:
         _print(title, tables[title](), facts, args.json)

@@ -297,7 +297,7 @@ class Session:
         if self._finals.advance is None:  # else the window is about to be decided
             cut = find_cut(
                 segments,
-                stabiliser.confirms(words),
+                stabiliser.confirmed,
                 start=reading.start,
                 end=reading.end,
                 shorten_after=self._shorten_after,

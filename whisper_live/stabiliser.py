@@ -2,8 +2,10 @@
 
 LocalAgreement-2: a word on which two successive hypotheses agree is taken as heard
 and shown unchanged until its window is decided; the newest word is held back, for it
-may be cut off by the end of the audio.  Words are compared without case and
-punctuation.  Owns no times and no audio: positions are the session's affair.
+may be cut off by the end of the audio.  What is decided are always words of the newest
+hypothesis: where two in a row contradict an older agreement, theirs counts.  Words are
+compared without case and punctuation.  Owns no times and no audio: positions are the
+session's affair.
 """
 
 from __future__ import annotations
@@ -54,11 +56,23 @@ class Stabiliser:
     def __init__(self) -> None:
         self._agreed: list[str] = []
         self._tail: list[str] = []
+        self._newest: list[str] = []
+        self._confirmed = 0
 
     @property
     def agreed(self) -> tuple[str, ...]:
         """Words confirmed by two hypotheses, as they were first agreed upon."""
         return tuple(self._agreed)
+
+    @property
+    def confirmed(self) -> int:
+        """How many leading words of the newest hypothesis may be decided.
+
+        Those of the older agreement or, if they go further, those of the hypothesis
+        right before.  Without the second, one wrong word agreed upon would keep its
+        window from ever being shortened: two thirds of a talk were seen to end so.
+        """
+        return self._confirmed
 
     @property
     def text(self) -> str:
@@ -68,32 +82,30 @@ class Stabiliser:
     def update(self, words: Sequence[str]) -> None:
         """Take a newer hypothesis of the same window, longer or not."""
         rest = list(words[self._overlap(words) :])
-        common = 0
-        for old, new in zip(self._tail, rest[:-1], strict=False):
-            if normalise(old) != normalise(new):
-                break
-            common += 1
+        common = _common(self._tail, rest[:-1])
         self._agreed += rest[:common]
         self._tail = rest[common:]
-
-    def confirms(self, words: Sequence[str]) -> int:
-        """How many leading ``words`` are agreed upon, word for word."""
-        count = 0
-        for mine, theirs in zip(self._agreed, words, strict=False):
-            if normalise(mine) != normalise(theirs):
-                break
-            count += 1
-        return count
+        self._confirmed = max(
+            _common(self._agreed, words), _common(self._newest, words[:-1])
+        )
+        self._newest = list(words)
 
     def cut(self, count: int) -> None:
-        """The first ``count`` agreed words are decided and leave the window."""
-        assert count <= len(self._agreed), "only agreed words can be decided"
+        """The first ``count`` words of the newest hypothesis leave the window."""
+        assert count <= self._confirmed, "only confirmed words can be decided"
+        if _common(self._agreed, self._newest) < self._confirmed:
+            self._agreed = self._newest[: self._confirmed]  # the older one was wrong
+            self._tail = self._newest[self._confirmed :]
         del self._agreed[:count]
+        del self._newest[:count]
+        self._confirmed -= count
 
     def reset(self) -> None:
         """A new window: nothing was heard yet."""
         self._agreed.clear()
         self._tail.clear()
+        self._newest.clear()
+        self._confirmed = 0
 
     def _overlap(self, words: Sequence[str]) -> int:
         """How many of ``words`` the agreed ones stand for.
@@ -114,3 +126,13 @@ class Stabiliser:
                 left, row[j] = row[j], edit
         # Equal costs: the longer prefix, so that an agreed word is not repeated.
         return min(range(len(row)), key=lambda j: (row[j], -j))
+
+
+def _common(left: Sequence[str], right: Sequence[str]) -> int:
+    """How many leading words are the same."""
+    count = 0
+    for mine, theirs in zip(left, right, strict=False):
+        if normalise(mine) != normalise(theirs):
+            break
+        count += 1
+    return count

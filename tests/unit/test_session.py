@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -443,13 +444,30 @@ def test_a_long_window_is_shortened_at_agreed_words() -> None:
 def test_a_cut_into_a_word_neither_repeats_nor_loses_one(
     off_s: float, each: int
 ) -> None:
-    """Words without gaps, timed ``off_s`` late; a third of a word can be heard."""
+    harness = talk(lambda n, request: f" w{n // each}", off_s=off_s)
+    assert len({r.start for r in harness.requests}) > 4
+    heard = [int(w[1:]) for text in harness.completed() for w in text.split()]
+    assert heard == [n // each for n in range(len(heard))] and len(heard) >= 240
+
+
+def test_a_wrong_word_that_was_agreed_upon_does_not_keep_a_window_long() -> None:
+    def read(n: int, request: Request) -> str:
+        return " wrong" if n == 4 and request.end < s_to_samples(6) else f" w{n}"
+
+    harness = talk(read)
+    assert max(len(r.audio) for r in harness.requests) <= s_to_samples(12.6)
+    heard = [word for text in harness.completed() for word in text.split()]
+    assert heard == [f"w{n}" for n in range(len(heard))] and len(heard) >= 240
+
+
+def talk(read: Callable[[int, Request], str], *, off_s: float = 0.0) -> SessionHarness:
+    """A minute of words without gaps; a third of one is enough to be read."""
     size, off = s_to_samples(0.25), s_to_samples(off_s)
 
     def hear(request: Request) -> Outcome:
         first = -(-(request.start - size * 2 // 3) // size)
         words = [
-            Word(f" w{n // each}", n * size + off, (n + 1) * size + off, 0.9)
+            Word(read(n, request), n * size + off, (n + 1) * size + off, 0.9)
             for n in range(max(first, 0), request.end // size)
         ]
         return heard_words(request, [words] if words else [])
@@ -458,9 +476,7 @@ def test_a_cut_into_a_word_neither_repeats_nor_loses_one(
     while harness.session.received < 240 * size:
         harness.hear_frames(say(0.9, frames=8))
     harness.end()
-    assert len({r.start for r in harness.requests}) > 4
-    heard = [int(w[1:]) for text in harness.completed() for w in text.split()]
-    assert heard == [n // each for n in range(harness.session.received // size)]
+    return harness
 
 
 def test_no_cut_while_the_utterance_may_be_over() -> None:

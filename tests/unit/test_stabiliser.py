@@ -95,21 +95,44 @@ def test_a_shorter_hypothesis_takes_back_only_what_was_open() -> None:
     assert one.text == " one two"
 
 
-def test_confirmed_words_are_counted_from_the_start() -> None:
-    one = heard(" one two three", " one two three")
-    assert one.confirms([" ONE", " two.", " three"]) == 2
-    assert one.confirms([" two"]) == 0
-    assert one.confirms([" one"]) == 1
+@pytest.mark.parametrize(
+    ("texts", "confirmed"),
+    [
+        ((" one two three",), 0),
+        ((" one two three", " ONE two. three"), 2),
+        ((" one two three", " one two three", " one"), 1),
+        ((" one two three", " one two three", " two"), 0),
+        # a word of an older agreement that this reading begins with needs no second
+        ((" one two three", " one two three", " five", " one two six"), 2),
+        # and two readings in a row are right about one that does not
+        ((" won two three", " won two three", " one two four", " one two four"), 2),
+    ],
+)
+def test_confirmed_words_are_counted_from_the_start(
+    texts: tuple[str, ...], confirmed: int
+) -> None:
+    assert heard(*texts).confirmed == confirmed
 
 
 def test_decided_words_leave_and_the_rest_stays() -> None:
     one = heard(" one two three four", " one two three four")
     one.cut(2)
-    assert one.text == " three four"
+    assert (one.text, one.confirmed) == (" three four", 1)
     with pytest.raises(AssertionError):
         one.cut(2)
     one.reset()
-    assert (one.text, one.agreed) == ("", ())
+    assert (one.text, one.agreed, one.confirmed) == ("", (), 0)
+
+
+def test_a_wrong_agreement_ends_with_the_first_cut() -> None:
+    wrong, right = " won to three", " one two three four five"
+    one = heard(wrong, wrong, right, right)
+    assert one.text == " won to three four five", "shown words do not flicker"
+    one.cut(2)
+    assert list(one.agreed) == [" three", " four"]
+    assert (one.text, one.confirmed) == (" three four five", 2)
+    one.update(split_words(" three four five six"))
+    assert list(one.agreed) == [" three", " four", " five"]
 
 
 def test_unspaced_scripts_agree_by_character() -> None:

@@ -103,6 +103,7 @@ class Found:
     reach: Search | None = None  # streams within ``bound_s``
     bound_s: float | None = None
     command: str = ""  # the server's
+    cold_s: float | None = None  # first partial of its first client
     held: str = ""  # how it went when the result was held
     stopped: str = ""  # why it is not complete
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -150,7 +151,9 @@ class Contest:
         ) as running:
             bar = Bar(self._leg.name)
             try:
-                run_crowd(self._crowd(running, _WARM_UP), self._folder / "warm-up")
+                cold = self._crowd(running, _WARM_UP)
+                first = run_crowd(cold, self._folder / "warm-up").summary
+                self.found.cold_s = first.first_partial_cold_s
                 trials = self._trials(running, bar)
                 if self._leg.streams:
                     self._try_each(trials)
@@ -249,6 +252,7 @@ class Contest:
                 "duty": leg.duty,
                 "seconds": run.crowd.speech.duration_s,
                 "broken": run.summary.broken(self._objective, alone),
+                "cold_first_partial_s": self.found.cold_s,
                 "log": os.path.relpath(run.folder, self._folder.parents[1]),
                 **watch.result(run),
             }

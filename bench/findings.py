@@ -65,6 +65,7 @@ def _found_table(found: Sequence[Found]) -> str:
     header = (
         *("work", "speech", "server", "streams at the objective"),
         *("streams with finals within upstream's p95 for one", "late sends there"),
+        "first partial, s: cold; warm p50 / p95",
     )
     rows = []
     for each in found:
@@ -78,7 +79,15 @@ def _found_table(found: Sequence[Found]) -> str:
         if each.held:
             streams += f"; {each.held}"
         rows.append(
-            (leg.cost.label, f"{leg.duty} %", leg.name, streams, reach, _late(each))
+            (
+                leg.cost.label,
+                f"{leg.duty} %",
+                leg.name,
+                streams,
+                reach,
+                _late(each),
+                _first_partial(each),
+            )
         )
     return table(header, rows) if rows else "Nothing was measured.\n"
 
@@ -93,6 +102,17 @@ def streams_text(search: Search | None) -> str:
         return f"{search.good} ({search.bad} missed it)" if search.good else "0"
     least = f"at least {search.good}"
     return least if search.bad is None else f"{least}, less than {search.bad}"
+
+
+def _first_partial(each: Found) -> str:
+    """Of the server's first client, and of those of the largest run that held."""
+    streams = each.objective.good if each.objective else 0
+    run = each.run_of(streams) or (each.runs[-1] if each.runs else None)
+    cold = seconds(each.cold_s if each.cold_s != math.inf else None)
+    if run is None:
+        return cold
+    warm = run["summary"]["first_partial"]
+    return f"{cold}; {seconds(warm['p50'])} / {seconds(warm['p95'])}"
 
 
 def _late(each: Found) -> str:

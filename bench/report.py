@@ -4,6 +4,8 @@ A report is a folder: ``results.jsonl`` (one line for each result, each with its
 provenance), ``report.md`` with tables and plots, and ``logs/`` with the event log of
 every stream.  Lines are appended as results come, so an interrupted run leaves all it
 had; ``report.md`` is written again after each of them.
+
+    python -m bench.report DIR...         pack the logs of finished reports for keeping
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +29,7 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-__all__ = ["Bar", "Report", "model_hash", "provenance", "seconds", "table"]
+__all__ = ["Bar", "Report", "model_hash", "pack", "provenance", "seconds", "table"]
 
 _PACKAGES = ("ctranslate2", "faster-whisper", "onnxruntime", "numpy", "websockets")
 
@@ -150,6 +155,18 @@ class Report:
         (self.folder / "report.md").write_text("\n".join(parts))
 
 
+def pack(folder: Path) -> Path:
+    """Put a report's logs into one archive beside it; links lead there from then on."""
+    packed = folder / "logs.tar.xz"
+    with tarfile.open(packed, "w:xz") as archive:
+        archive.add(folder / "logs", "logs")
+    shutil.rmtree(folder / "logs")
+    report = folder / "report.md"
+    text = report.read_text().replace("in `logs/`", "in `logs.tar.xz`")
+    report.write_text(re.sub(r"\]\(logs/[^)]*\)", "](logs.tar.xz)", text))
+    return packed
+
+
 def _command() -> list[str]:
     """How this was started; where the report went is nobody's concern."""
     spec = sys.modules["__main__"].__spec__
@@ -159,3 +176,8 @@ def _command() -> list[str]:
         for before, argument in zip(sys.argv, sys.argv[1:])
     ]
     return [name, *(shlex.quote(argument) for argument in arguments)]
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print(pack(Path(argument)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from bench.overload import recovery_s
-from bench.report import Report, model_hash, provenance, seconds, table
+from bench.report import Report, model_hash, pack, provenance, seconds, table
 from bench.soak import slope
 from whisper_live.client.load.material import SpokenWord
 from whisper_live.client.load.sessionlog import Arrived, Sent, SessionLog
@@ -80,3 +81,16 @@ def test_a_model_is_told_by_its_weights(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"others")
     assert model_hash(tmp_path) != before
     assert model_hash(tmp_path / "nowhere") == ""
+
+
+def test_packed_logs_are_all_there_and_linked(tmp_path: Path) -> None:
+    report = Report(tmp_path, "A test", {})
+    folder = report.logs / "ours" / "clients-0001"
+    folder.mkdir(parents=True)
+    (folder / "session-0000.jsonl").write_text("{}\n")
+    report.write("| [30 s](logs/ours/clients-0001) |")
+    with tarfile.open(pack(tmp_path)) as archive:
+        assert "logs/ours/clients-0001/session-0000.jsonl" in archive.getnames()
+    assert not report.logs.exists()
+    text = (tmp_path / "report.md").read_text()
+    assert "| [30 s](logs.tar.xz) |" in text and "logs/" not in text

@@ -74,7 +74,7 @@ async def run(args: argparse.Namespace, folder: str) -> None:
     engine.warm_up(lambda line: None)
     size = args.batch
     print(f"{'round':>6}{'bare gain':>11}{'ours':>7}{'ratio':>7}{'cpu':>7}{'full':>6}")
-    rows: list[tuple[float, float, float, float, float]] = []
+    rows: list[tuple[float, ...]] = []
     for number in range(args.rounds):
         found = await one_round(engine, args, number)
         gains = [

@@ -91,7 +91,7 @@ def starts(args: argparse.Namespace, model: str, context: str) -> None:
     verdict = "ok" if ratio <= MARK else "MISSED"
 
     def milliseconds(name: str) -> float:
-        return 1000 * statistics.median(each[name] for each in found)
+        return 1000 * float(statistics.median(each[name] for each in found))
 
     print(
         f"{context:>7}{args.starts:8}{milliseconds('first_s'):10.1f}"

@@ -164,6 +164,21 @@ async def test_many_calls_with_poisoned_rows(
     assert poisoned > calls * rate
 
 
+async def test_a_failure_says_nothing_of_what_the_call_was_given(
+    nano: LocalEngine, audio: Samples, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "-".join(["purple", "canary"])
+
+    def fault(prompts: Sequence[Sequence[int]]) -> None:
+        raise TypeError(f"incompatible arguments\nInvoked with: {prompts} {secret}")
+
+    spoil(nano, fault)
+    (outcome,) = await nano.transcribe([request(audio, GOOD)])
+    assert "TypeError: incompatible arguments" in why(outcome)
+    assert "TypeError: incompatible arguments" in caplog.text
+    assert secret not in why(outcome) + caplog.text
+
+
 async def test_out_of_memory_halves_the_batch_and_remembers(
     nano: LocalEngine, audio: Samples
 ) -> None:

@@ -160,10 +160,13 @@ SPOILED: list[tuple[DecodeOptions, str]] = [
     (DecodeOptions(prompt=b"x"), "prompt must be text"),  # type: ignore[arg-type]
     (DecodeOptions(prefix="door " * 500), "prefix"),
     (DecodeOptions(language="en", beam_size=0), "beam size"),
-    (DecodeOptions(temperatures=()), ""),
+    (DecodeOptions(language="en", beam_size=10**6), "beam size"),
+    (DecodeOptions(beam_size=2.5), "beam size"),  # type: ignore[arg-type]
+    (DecodeOptions(temperatures=()), "temperatures"),
+    (DecodeOptions(temperatures=(0.0, float("nan"))), "temperatures"),
     (DecodeOptions(task="sing"), ""),  # type: ignore[arg-type]
-    (DecodeOptions(temperatures=(0.0, [1])), ""),  # type: ignore[arg-type]
-    (DecodeOptions(temperatures=("hot",)), ""),  # type: ignore[arg-type]
+    (DecodeOptions(temperatures=(0.0, [1])), "temperatures"),  # type: ignore[arg-type]
+    (DecodeOptions(temperatures=("hot",)), "temperatures"),  # type: ignore[arg-type]
 ]
 
 

@@ -77,6 +77,12 @@ def test_text_that_spells_a_special_token_stays_out(prompts: Prompts) -> None:
     assert prompts.build(options, "en").tokens.count(SOT) == 1
 
 
+def test_halves_of_characters_are_left_out(prompts: Prompts) -> None:
+    halved = DecodeOptions(prompt="open \ud83d the door please \udc00")
+    whole = DecodeOptions(prompt="open  the door please")
+    assert prompts.build(halved, "en") == prompts.build(whole, "en")
+
+
 def test_a_huge_prompt_is_cut_like_any_other(prompts: Prompts) -> None:
     built = prompts.build(DecodeOptions(prompt="open the door " * 100_000), "en")
     assert built.start == CONTEXT_LENGTHS[-1] + 1

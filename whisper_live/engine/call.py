@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from whisper_live.engine.reading import (
 from whisper_live.engine.words import Aligned, aligned_words
 from whisper_live.errors import EngineError, WindowRejected
 from whisper_live.events import (
+    DecodeOptions,
     Hypothesis,
     HypothesisSegment,
     Outcome,
@@ -45,6 +47,7 @@ __all__ = ["Call", "HOPS_PER_S", "Row", "begin", "rejection"]
 log = logging.getLogger("whisper_live.engine")
 
 HOPS_PER_S = 100
+MOST_BEAMS = 16  # time and memory grow with each
 POSITIONS = 448  # of the decoder: prompt and answer together
 # Fast speech is 5 words or 7 tokens a second; the rest is for timestamps and the
 # first words of a window that was cut in mid-word.
@@ -321,6 +324,7 @@ def begin(row: Row, prompts: Prompts) -> None:
     told from a neighbour's.
     """
     options = row.request.options
+    _check(options)
     row.language = prompts.language(options)
     # in a stand-in language until it is detected
     row.prompt = prompts.build(options, row.language or "en")
@@ -349,6 +353,16 @@ def _kind(row: Row) -> _Kind:
         temperature=temperature,
         most_tokens=None if greedy else row.most_tokens,
     )
+
+
+def _check(options: DecodeOptions) -> None:
+    """Refuse what CTranslate2 would choke on, with its neighbours waiting."""
+    beams, temperatures = options.beam_size, options.temperatures
+    if type(beams) is not int or not 1 <= beams <= MOST_BEAMS:
+        raise WindowRejected(f"the beam size must be 1 to {MOST_BEAMS}, not {beams!r}")
+    numbers = [t for t in temperatures if isinstance(t, int | float) and t >= 0]
+    if not numbers or len(numbers) < len(temperatures):
+        raise WindowRejected("the temperatures must be numbers from 0 on")
 
 
 def _context(row: Row) -> int:
@@ -446,5 +460,9 @@ def rejection(error: Exception) -> EngineError:
         return error
     if out_of_memory(error):
         return WindowRejected("out of memory", kind="out_of_memory")
-    log.warning("a window failed by itself", exc_info=error)
-    return WindowRejected(f"the window cannot be transcribed: {error}")
+    # The rest of the message may hold all that the call was given, prompts included.
+    first = str(error).partition("\n")[0]
+    what = f"{type(error).__name__}: {first}"
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    log.warning("a window failed by itself: %s\n%s", what, trace)
+    return WindowRejected(f"the window cannot be transcribed: {what}")

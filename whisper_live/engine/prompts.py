@@ -115,7 +115,8 @@ class Prompts:
     def _encode(self, name: str, text: str) -> list[int]:
         if not isinstance(text, str):
             raise WindowRejected(f"{name} must be text, not {type(text).__name__}")
-        text = text[-MOST_CHARACTERS:].strip()
+        # JSON may hold halves of characters, which no tokenizer takes
+        text = text[-MOST_CHARACTERS:].encode(errors="ignore").decode().strip()
         if not text:
             return []
         ids: list[int] = self._tokens.encode(" " + text, add_special_tokens=False).ids

@@ -21,10 +21,13 @@ import contextlib
 import math
 import re
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench import findings
 from bench.contest import Contest, Found, Leg, Rules
@@ -72,7 +75,7 @@ def plan(
 
     main, *others = costs
     theirs(main, (1,), alone_s)
-    ours(main, duty, duration_s, 6)
+    ours(main, duty, duration_s, 8)
     for other_duty in other_duties:
         ours(main, other_duty, duration_s, 4)
     theirs(main, curve, duration_s)
@@ -115,8 +118,9 @@ class Comparison:
             self.found.append(contest.found)
             try:
                 contest.run(self._bound_s(leg))
-            except RuntimeError as error:  # a server that does not start
-                contest.found.stopped = str(error)
+            except (RuntimeError, OSError, psutil.Error) as error:
+                # a server that does not start, or did not survive: the others go on
+                contest.found.stopped = f"{type(error).__name__}: {error}"
             except KeyboardInterrupt:
                 contest.found.stopped = "interrupted"
                 raise
@@ -187,8 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
-    """Command line."""
+def main() -> int:
+    """Command line; 130 after Ctrl-C."""
     parser = _parser()
     args = parser.parse_args()
     end_at = time.monotonic() + (args.budget or math.inf)
@@ -226,15 +230,17 @@ def main() -> None:
             alone_s=args.alone_s,
         )
         report = Report(args.out, "Upstream and ours, side by side", facts)
-        comparison = Comparison(legs, rules, report)
+        comparison, status = Comparison(legs, rules, report), 0
         try:
             comparison.run(end_at)
         except KeyboardInterrupt:
             print("interrupted; the report has what was measured")
+            status = 130
         finally:
             comparison.write(with_pictures=True)
         print(report.folder / "report.md")
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -63,7 +63,7 @@ class Leg:
     context: str = ""
     streams: tuple[int, ...] = ()
     duration_s: float = 30.0  # of each client's speech
-    searches: int = 6  # about so many runs make a search
+    searches: int = 8  # about so many runs make a search
 
     @property
     def nominal_s(self) -> float:
@@ -81,7 +81,8 @@ class Leg:
     @property
     def slug(self) -> str:
         """Its name in paths."""
-        words = (self.cost.slug, self.server, self.context, str(self.duty))
+        streams = "-".join(map(str, self.streams))
+        words = (self.cost.slug, self.server, self.context, str(self.duty), streams)
         return "-".join(word for word in words if word).replace(" ", "-")
 
     def contender(self, flags: tuple[str, ...]) -> Contender:

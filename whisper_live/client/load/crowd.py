@@ -95,6 +95,8 @@ def run_crowd(
     Ctrl-C raises ends the crowd; its logs stay and can be summarised.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for former in folder.glob("session-*.jsonl"):
+        former.unlink()
     (folder / "crowd.json").write_text(json.dumps(_public(crowd), indent=1))
     began = time.monotonic()
     shares = _shares(crowd)

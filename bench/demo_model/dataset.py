@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.demo_model import grammar
-from bench.demo_model.digits import digit_voice, read_digits, revoiced
+from bench.demo_model.digits import (
+    digit_voice,
+    read_digits,
+    revoiced,
+    spoken_digits,
+)
 from bench.demo_model.features import log_mel
 from bench.demo_model.synth import SAMPLE_RATE, Espeak, Flite, Speech, festival
 from bench.demo_model.voices import Voice, random_variant, training_voice
@@ -28,7 +33,6 @@ __all__ = ["Clip", "build_digits", "build_shards", "load_shards"]
 _CLIPS_PER_SHARD = 500
 _RANDOM_VARIANTS = 100
 _GERMAN_SHARE = 0.3
-_VOICES_PER_SPEAKER = 6
 
 
 @dataclass
@@ -122,26 +126,33 @@ def build_digits(archives: Path, folder: Path) -> None:
     """Turn the FSDD archives (``<speaker>.tar.gz``) into one shard per speaker.
 
     Four voices are too few to tell a digit from its speaker, so each says all its
-    digits again in ``_VOICES_PER_SPEAKER`` other voices, ``fsdd:<speaker>~<n>``.
+    digits again in other voices, ``digits:<speaker>~<n>``. A last shard has those of
+    the synthetic voices that were recorded from people.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for archive in sorted(archives.glob("*.tar.gz")):
         speaker = archive.name.removesuffix(".tar.gz")
-        items: list[tuple[grammar.Sentence, str, Speech]] = []
-        for samples, digit in read_digits(archive):
-            rng = np.random.default_rng(len(items))
-            for number in range(1 + _VOICES_PER_SPEAKER):
-                voice = f"fsdd:{speaker}"
-                spoken = samples
-                if number:
-                    voice += f"~{number}"
-                    spoken = revoiced(samples, digit_voice(voice), rng)
-                text = f"{digit.capitalize()}."
-                words = [(0.0, len(spoken) / SAMPLE_RATE)]
-                sentence = grammar.Sentence(text, "en", text)
-                items.append((sentence, voice, Speech(spoken, words)))
-        _write(folder / f"fsdd_{speaker}", items)
-        print(f"digits of {speaker}", flush=True)
+        recorded = [(speaker, *item) for item in read_digits(archive)]
+        _write_digits(folder / f"fsdd_{speaker}", recorded, 6)
+    _write_digits(folder / "spoken_digits", list(spoken_digits()), 20)
+
+
+def _write_digits(
+    path: Path, digits: list[tuple[str, NDArray[np.float32], str]], voices: int
+) -> None:
+    """Write (speaker, samples, digit) as they are and in ``voices`` other voices."""
+    items: list[tuple[grammar.Sentence, str, Speech]] = []
+    for speaker, samples, digit in digits:
+        rng = np.random.default_rng(len(items))
+        text = f"{digit.capitalize()}."
+        sentence = grammar.Sentence(text, "en", text)
+        for number in range(1 + voices):
+            voice = f"digits:{speaker}~{number}"
+            spoken = revoiced(samples, digit_voice(voice), rng) if number else samples
+            words = [(0.0, len(spoken) / SAMPLE_RATE)]
+            items.append((sentence, voice, Speech(spoken, words)))
+    _write(path, items)
+    print(path.name, flush=True)
 
 
 def load_shards(

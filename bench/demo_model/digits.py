@@ -1,9 +1,10 @@
-"""Human digits: the FSDD archives, and the same digits in made-up voices.
+"""Single digits: the FSDD archives, the best synthetic voices, and made-up speakers.
 
 The Free Spoken Digit Dataset has six speakers, of whom a model that heard three or
 four knows each too well. The WORLD vocoder takes a recording apart into pitch,
 spectral envelope and breath; put together again with other pitch, another length of
 the vocal tract and other timing it is a new speaker with a human's articulation.
+flite's and Festival's voices are recorded from people, so they serve alike.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import soxr
 from numpy.typing import NDArray
 
 from bench.demo_model.domain import DIGITS
-from bench.demo_model.synth import SAMPLE_RATE
+from bench.demo_model.synth import SAMPLE_RATE, Flite, festival
+from bench.demo_model.voices import TRAINING_FESTIVAL, TRAINING_FLITE, Voice
 
-__all__ = ["DigitVoice", "digit_voice", "read_digits", "revoiced"]
+__all__ = ["DigitVoice", "digit_voice", "read_digits", "revoiced", "spoken_digits"]
 
 Samples = NDArray[np.float32]
 
@@ -66,6 +68,37 @@ def read_digits(archive: Path) -> Iterator[tuple[Samples, str]]:
             samples, rate = sf.read(BytesIO(file.read()), dtype="float32")
             samples = soxr.resample(samples, rate, SAMPLE_RATE)
             yield samples, DIGITS[int(Path(member.name).name[0])]
+
+
+def spoken_digits() -> Iterator[tuple[str, Samples, str]]:
+    """Yield (voice, samples, digit) of synthetic voices at three speaking rates.
+
+    Nothing above 4 kHz, like the human recordings.
+    """
+    flite = Flite()
+    said: list[tuple[Voice, str]] = [
+        (Voice(engine, name, rate), digit)
+        for engine, names in (
+            ("flite", TRAINING_FLITE),
+            ("festival", TRAINING_FESTIVAL),
+        )
+        for name in names
+        for rate in (0.85, 1.0, 1.2)
+        for digit in DIGITS
+    ]
+    for voice, digit in said:
+        text = f"{digit.capitalize()}."
+        if voice.engine == "flite":
+            speech = flite.speak(text, voice)
+        else:
+            (found,) = festival([(text, voice)])
+            if found is None:
+                continue
+            speech = found
+        start, end = speech.words[0]
+        first, last = (round(at * SAMPLE_RATE) for at in (start, end))
+        narrow = soxr.resample(speech.samples[first:last], SAMPLE_RATE, 8000)
+        yield voice.name, soxr.resample(narrow, 8000, SAMPLE_RATE), digit
 
 
 def revoiced(samples: Samples, voice: DigitVoice, rng: np.random.Generator) -> Samples:

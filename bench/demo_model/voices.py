@@ -33,8 +33,8 @@ _ESPEAK_ENGLISH = (
     "en-gb-x-gbcwmd,en-029,en-us-nyc"
 ).split(",")
 
-_FLITE = ("slt", "awb", "kal", "kal16")
-_FESTIVAL = ("kal_diphone", "cmu_us_slt_arctic_hts")
+TRAINING_FLITE = ("slt", "awb", "kal", "kal16")
+TRAINING_FESTIVAL = ("kal_diphone", "cmu_us_slt_arctic_hts")
 
 # Shares of the engines in English training data: flite and Festival are a quarter
 # because they sound least like the rest and are fewest. German has only espeak-ng.
@@ -92,9 +92,9 @@ def training_voice(
     resample = rng.uniform(0.87, 1.13)
     rate = rng.uniform(0.75, 1.35)
     if engine == "flite":
-        return Voice("flite", rng.choice(_FLITE), rate, resample=resample)
+        return Voice("flite", rng.choice(TRAINING_FLITE), rate, resample=resample)
     if engine == "festival":
-        return Voice("festival", rng.choice(_FESTIVAL), rate, resample=resample)
+        return Voice("festival", rng.choice(TRAINING_FESTIVAL), rate, resample=resample)
     accent = rng.choice(_ESPEAK_ENGLISH) if language == "en" else "de"
     dropped = (*RESERVED_ESPEAK, *_ESPEAK_NEAR_RESERVED)
     allowed = sorted(set(named_variants) - set(dropped))

@@ -55,7 +55,7 @@ class SampleBuffer:
     _SMALLEST = 2 * SAMPLE_RATE
 
     def __init__(self) -> None:
-        self._store: Samples = np.empty(self._SMALLEST, dtype=np.float32)
+        self._store: Samples = np.empty(0, dtype=np.float32)  # until there is a sample
         self._head = 0  # index in the store of the sample at `start`
         self._tail = 0  # index after the newest sample
         self._start = 0  # absolute position of the oldest sample kept

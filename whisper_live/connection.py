@@ -273,6 +273,7 @@ class Connection:
             )
         tasks = [
             asyncio.create_task(self._read(intake)),
+            asyncio.create_task(self._notice_loss()),
             asyncio.create_task(self._pulse.run()),
         ]
         try:
@@ -291,28 +292,32 @@ class Connection:
             if self._final_pass is not None:
                 self._final_pass.close()
             self._account(ingest)
+            # It refers back: with it all of this, samples included, would stay until
+            # the collector's next full round, hundreds of sessions later.
+            self._intake = None
 
     # ------------------------------------------------------------------------ reading
 
     async def _read(self, intake: Intake) -> None:
-        """Take messages until the peer is gone; an unusable one ends the session."""
+        """Take messages to the end; an unusable one ends the session."""
         try:
             await intake.run()
         except ClientError as error:
             self._fail(error)
-        except ConnectionClosed as closed:
-            self._lose(closed)
+        except ConnectionClosed:
             return
         except Exception as error:
             self._crash(error)
         # What still comes is not used, but must be read for the close to get through.
-        try:
-            with self._pulse.listening():
-                while True:
-                    if protocol.is_end_of_audio(await self._socket.recv()):
-                        self._outbox.peer_ended.set()
-        except ConnectionClosed as closed:
-            self._lose(closed)
+        with contextlib.suppress(ConnectionClosed), self._pulse.listening():
+            while True:
+                if protocol.is_end_of_audio(await self._socket.recv()):
+                    self._outbox.peer_ended.set()
+
+    async def _notice_loss(self) -> None:
+        """The peer's end is the session's, whatever of it has not been read yet."""
+        await self._socket.wait_closed()
+        self._lose(self._socket.protocol.close_exc)
 
     def _lose(self, closed: ConnectionClosed) -> None:
         """Nobody is there any more; say why if it was we who closed."""
@@ -320,7 +325,6 @@ class Connection:
         if self._failure is None and (kind := _BROKEN_RULES.get(ours)):
             self._reason = kind
             self._metrics.error(kind)
-        self._handle(PeerGone())
         self._outbox.abandon()
 
     def _fail(self, error: ClientError) -> None:

@@ -9,6 +9,8 @@ settings of the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -121,6 +123,7 @@ async def _serve(
         detector=detector,
         listener=listener,
         loader=FurtherModels(config),
+        at_rest=give_memory_back,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -145,6 +148,16 @@ async def _serve(
         logger.error("the engine is lost; a restart may bring it back")
         return ENGINE_LOST
     return 0
+
+
+def give_memory_back() -> None:
+    """Let the system have what sessions that ended have left free in the heap.
+
+    glibc does so by itself only at the heap's end.  After twenty clients that had sent
+    8 MB each, 149 MiB of a heap of 166 were free, and all of it stayed resident.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _announce(config: Config, engine: Engine, server: Server) -> None:

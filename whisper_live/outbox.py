@@ -20,7 +20,7 @@ from whisper_live.events import Close, Send
 __all__ = ["CLOSE_TIMEOUT_S", "Outbox", "close_socket"]
 
 CLOSE_TIMEOUT_S = 2.0  # for the peer's half of the closing handshake
-_MOST_CHARACTERS = 1 << 20  # unsent; a message with 500 segments is some 100,000
+_MOST_CHARACTERS = 1 << 19  # unsent; a message with 500 segments is some 100,000
 
 
 async def close_socket(socket: ServerConnection, code: int, reason: str = "") -> None:

@@ -24,7 +24,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
-from websockets.typing import Subprotocol
 
 from whisper_live import __version__
 from whisper_live.access import JUDGED_HEADERS, Access, Caller, Denied
@@ -43,10 +42,27 @@ __all__ = ["Server"]
 
 logger = logging.getLogger("whisper_live.server")
 
-_CALLER = "whisper_live_caller"  # attribute of a socket whose upgrade was let through
 _GUESS_S = 120.0  # told to who waits while nothing is known
 _SOONEST_S = 1.0  # "now" would only bring the client back to be refused again
+_RESTS_AFTER_S = 1.0  # without a client
 _NEWEST_SHARE = 0.2  # of the newest session in the mean length
+
+
+class _Socket(ServerConnection):
+    """Knows who calls, and can be freed at once when the peer is gone.
+
+    A socket of websockets refers to itself.  With what it had received (up to 8 MiB)
+    it would stay until the collector's next full round, hundreds of clients later.
+    """
+
+    caller: Caller  # of an upgrade that was let through
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.protocol.parser.close()
+        for error in (self.connection_exc, self.protocol.parser_exc):
+            if error is not None:
+                error.__traceback__ = None  # its frames hold the socket
 
 
 class Server:
@@ -60,13 +76,18 @@ class Server:
         detector: Callable[[], Detector],
         listener: socket.socket | None = None,
         loader: Loader | None = None,
+        at_rest: Callable[[], None] = lambda: None,
     ) -> None:
         """``listener`` is a socket to take over instead of binding one.
 
         ``loader`` brings the further models of the settings; none without it.
+        ``at_rest`` is called, in a thread, when the last client has been gone for a
+        second.
         """
         self._config = config
         self._inherited = listener
+        self._at_rest = at_rest
+        self._resting: asyncio.TimerHandle | None = None
         self._access = Access(config.access, config.listen)
         self._tls = _tls_context(config)
         self._engine = engine
@@ -144,8 +165,9 @@ class Server:
             self._serve,
             **place,
             ssl=self._tls,
-            select_subprotocol=_bearer,
             process_request=self._answer_http,
+            process_response=_bearer,
+            create_connection=_Socket,
             compression=None,  # 10 times the CPU of a message, and an amplifier
             server_header=None,
             open_timeout=limits.handshake_timeout_s,
@@ -214,11 +236,12 @@ class Server:
     # -------------------------------------------------------------------- connections
 
     async def _serve(self, socket: ServerConnection) -> None:
+        assert isinstance(socket, _Socket), "made by `create_connection`"
         connection = Connection(
             socket,
             self._services,
             name=f"s{next(self._names)}",
-            caller=getattr(socket, _CALLER),
+            caller=socket.caller,
         )
         self._connections.add(connection)
         try:
@@ -229,6 +252,18 @@ class Server:
                 took_s = asyncio.get_running_loop().time() - connection.admitted_at
                 mean_s = took_s if self._session_s is None else self._session_s
                 self._session_s = mean_s + _NEWEST_SHARE * (took_s - mean_s)
+            if not self._connections:
+                self._rest_soon()
+
+    def _rest_soon(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        loop = asyncio.get_running_loop()
+        self._resting = loop.call_later(_RESTS_AFTER_S, self._rest)
+
+    def _rest(self) -> None:
+        if not self._connections and not self._draining:
+            asyncio.get_running_loop().run_in_executor(self._pool, self._at_rest)
 
     def _admit(self, caller: Caller, model: str) -> None:
         """Raise ``Overloaded`` if one more session of this model cannot be carried."""
@@ -286,19 +321,19 @@ class Server:
 
     def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
         """Let an upgrade through, or answer why not."""
+        assert isinstance(socket, _Socket), "made by `create_connection`"
         peer = socket.remote_address
-        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol"))
         try:
             caller = self._access.check(
                 request.path,
                 _joined(request.headers),
-                [name.strip() for name in offered.split(",") if name.strip()],
+                _offered(request.headers),
                 str(peer[0]) if peer else "local",
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
             return _page(denied.status, f"{denied.status.phrase}\n")
-        setattr(socket, _CALLER, caller)
+        socket.caller = caller
         return None
 
 
@@ -311,11 +346,20 @@ def _joined(headers: Headers) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in given.items() if values}
 
 
-def _bearer(
-    connection: ServerConnection, offered: Sequence[Subprotocol]
-) -> Subprotocol | None:
-    """Upstream's way to bring a key from a browser; the key is never echoed."""
-    return Subprotocol("bearer") if "bearer" in offered else None
+def _bearer(socket: ServerConnection, request: HttpRequest, response: Response) -> None:
+    """Upstream's way to bring a key from a browser; the key is never echoed.
+
+    Not by ``select_subprotocol``: with it websockets would tie each socket to itself.
+    """
+    if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+        if "bearer" in _offered(request.headers):
+            response.headers["Sec-WebSocket-Protocol"] = "bearer"
+
+
+def _offered(headers: Headers) -> list[str]:
+    """The subprotocols that a client names."""
+    names = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    return [name.strip() for name in names if name.strip()]
 
 
 def _tls_context(config: Config) -> ssl.SSLContext | None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.server import ServerProtocol
 
 from tests.e2e.support import Client, client, quick, running, whole_session
 from tests.faults.attacks import (
@@ -26,8 +31,11 @@ from tests.faults.attacks import (
     upgrade,
 )
 from tests.faults.process import get
+from whisper_live.connection import Connection
+from whisper_live.engine.oracle import OracleDetector, OracleEngine
 from whisper_live.engine.oracle_marks import write_speech
 from whisper_live.server import Server
+from whisper_live.session import Session
 
 WORDS = list(range(1, 25))
 SPEECH = write_speech([WORDS[:12], WORDS[12:]], pause_s=0.8)[0]
@@ -129,6 +137,84 @@ async def test_resets_in_mid_message_leave_no_session() -> None:
             await quiet(server)
         page = server.metrics.render()
     assert b"whisper_live_sessions_total 100.0" in page
+
+
+@contextlib.contextmanager
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def alive() -> list[str]:
+    kinds = (Connection, Session, ServerConnection, ServerProtocol)
+    return [type(o).__name__ for o in gc.get_objects() if issubclass(type(o), kinds)]
+
+
+@pytest.mark.parametrize("end", ["leave", "stop", "reset", "refused", "bad frame"])
+async def test_a_session_is_freed_at_its_end_and_not_by_the_collector(end: str) -> None:
+    """Its memory would stay until a full collection, hundreds of sessions later."""
+    hello = json.dumps({**HELLO, "task": "x"} if end == "refused" else HELLO)
+    async with running() as server:
+        with no_collector():
+            before = alive()
+            for _ in range(3):
+                if end == "stop":
+                    await whole_session(server, SPEECH[:16000])
+                    continue
+                reader, writer = await open_socket(
+                    server.port, frame(TEXT, hello.encode())
+                )
+                await reader.readuntil(b"}")
+                if end == "reset":
+                    writer.write(frame(BINARY, bytes(999), length=60_000))
+                elif end == "bad frame":
+                    writer.write(frame(3, b"abc"))
+                    await reader.readuntil(b"\x88")
+                else:
+                    writer.write(frame(8, b"\x03\xe8"))
+                await writer.drain()
+                abort(writer)
+            async with asyncio.timeout(10):
+                while alive() != before:
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_peer_that_is_gone_is_not_read_to_its_end() -> None:
+    """More than a minute of audio waits in the queue, read at real time."""
+    config = quick(audio_rate=1.0, audio_burst_s=0.0)
+    async with running(config) as server:
+        reader, writer = await open_socket(
+            server.port, frame(TEXT, json.dumps(HELLO).encode())
+        )
+        await reader.readuntil(b"SERVER_READY")
+        writer.write(frame(BINARY, bytes(1_000_000)) * 5)  # 16 s each
+        await writer.drain()
+        abort(writer)
+        await quiet(server)
+
+
+async def test_the_server_says_when_nobody_is_left() -> None:
+    rests = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def rest() -> None:  # in a thread
+        loop.call_soon_threadsafe(rests.set)
+
+    server = Server(
+        quick(), engine=OracleEngine(), detector=OracleDetector, at_rest=rest
+    )
+    async with server:
+        async with client(server) as first:
+            await first.hello()
+            await first.next()
+            await whole_session(server, SPEECH[:16000])
+            assert not rests.is_set()
+        async with asyncio.timeout(10):
+            await rests.wait()
 
 
 async def test_slow_handshakes_are_dropped_and_hold_nobody_up() -> None:

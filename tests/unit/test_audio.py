@@ -78,7 +78,7 @@ def test_any_order_of_appends_and_trims(steps: list[tuple[int, int]]) -> None:
 
 def test_memory_follows_what_is_kept() -> None:
     buffer = SampleBuffer()
-    small = buffer._store.nbytes
+    small = 4 * SampleBuffer._SMALLEST
     for at in range(0, 30 * 16_000, 4000):
         buffer.append(ramp(at, at + 4000))
     assert buffer._store.nbytes <= 4 * 30 * 16_000 * 1.6

@@ -59,7 +59,8 @@ def find_cut(
 ) -> Cut | None:
     """The latest safe cut of the window ``start..end``, or None.
 
-    ``agreed`` leading words of ``segments`` are confirmed.  Between two of the
+    ``agreed`` leading words of ``segments`` are confirmed, and so must be the first one
+    behind the cut: where a word ends is not certain before.  Between two of the
     engine's segments if possible; else, in a window twice as long as
     ``shorten_after``, behind a word, for which the segments must carry word times.
     Behind a word the speech goes on, so enough words are left there to mend the seam.
@@ -83,14 +84,14 @@ def find_cut(
     count = 0
     for index, (segment, after) in enumerate(zip(segments, segments[1:]), 1):
         count += len(split_words(segment.text))
-        if count > agreed:
+        if count >= agreed:
             break
         at = quiet_between(segment.end, after.start)
         if at is not None:
             best = made(count, at, [settled(s) for s in segments[:index]])
     if best is not None or not segments or end - start < 2 * shorten_after:
         return best
-    # No segment but the first was confirmed whole, so the words are all its own.
+    # No segment but the first was confirmed, so only its own words can be decided.
     words = segments[0].words
     if "".join(word.text for word in words) != segments[0].text:
         return None  # the text was repaired, and its words gone
@@ -98,7 +99,7 @@ def find_cut(
     for index, (word, after_word) in enumerate(zip(words, words[1:]), 1):
         text += word.text
         count = len(split_words(text))
-        if count > min(agreed, len(heard) - ANCHORS - 1) or word.end > end - _EDGE:
+        if count >= min(agreed, len(heard) - ANCHORS) or word.end > end - _EDGE:
             break
         if len(split_words(text + after_word.text)) == count:
             continue  # two pieces of one written word: "twenty", "-five"

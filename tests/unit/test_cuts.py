@@ -58,8 +58,8 @@ def test_a_short_window_is_not_cut() -> None:
 
 def test_between_the_latest_agreed_segments() -> None:
     parts = (untimed(0, 2, " a b"), untimed(2.2, 4, " c"), untimed(5, 6, " d"))
-    assert cut(*parts, agreed=1) is None
-    found = cut(*parts, agreed=2)
+    assert cut(*parts, agreed=2) is None, "is the word behind it one?"
+    found = cut(*parts, agreed=3)
     assert found is not None and (found.words, found.at) == (2, round(2.1 * S))
     found = cut(*parts, agreed=4)
     assert found == Cut(
@@ -100,7 +100,7 @@ def test_behind_a_word_only_in_a_window_twice_as_long() -> None:
         ),
     )
     assert found.seam == Seam(found.at, " w10", (" w11", " x0", " x1"))
-    few = cut(one, agreed=3, end=12)
+    few = cut(one, agreed=4, end=12)
     assert few is not None and few.words == 3 and few.at == round(2.9 * S)
     assert cut(one, agreed=0, end=12) is None
 
@@ -111,9 +111,9 @@ def test_not_inside_a_written_word() -> None:
     found = cut(one, agreed=2)
     assert found is not None
     assert (found.words, found.segments[0].text) == (1, " twenty-five")
-    assert cut(one, agreed=1) == found
+    assert cut(one, agreed=1) is None
     unspaced = of(word(" 你", 0, 1), word("好", 1, 2), word("吗", 2, 3), *more)
-    found = cut(unspaced, agreed=1)
+    found = cut(unspaced, agreed=2)
     assert found is not None and found.segments[0].text == " 你"
 
 

@@ -13,8 +13,9 @@ Columns: ``bare`` and ``ours`` are audio seconds per second; ``ratio`` is ours o
 bare, ``cpu`` the same for CPU seconds (the one to trust where other processes run);
 ``outside`` is our time outside CTranslate2 calls over the time inside; ``call`` mean
 and 95th percentile of a call; ``full`` the mean occupancy of batches; ``@2s`` and
-``@0.5s`` how many sessions can be served that send a window so often.  ``--json``
-appends one line for each row to a file.
+``@0.5s`` how many sessions can be served that send a window so often; ``MiB`` memory of
+the GPU, or of this process without one.  ``--json`` appends one line for each row to a
+file.
 """
 
 from __future__ import annotations
@@ -344,7 +345,7 @@ def _report(result: Result, *, as_header: bool = False) -> str:
         ("full", f"{result.occupancy:.2f}", 6),
         ("@2s", f"{result.streams_at_2s:.0f}", 7),
         ("@0.5s", f"{result.streams_at_half_s:.0f}", 7),
-        ("MiB", f"{result.rss_mib:.0f}", 7),
+        ("MiB", f"{result.gpu_mib or result.rss_mib:.0f}", 7),
     ]
     return "".join(f"{name if as_header else cell:>{w}}" for name, cell, w in cells)
 

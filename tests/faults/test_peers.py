@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
+import os
+import shutil
+import sys
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.support import client, quick, running
 from tests.faults.attacks import BINARY, HELLO, TEXT, abort, frame, open_socket
 from whisper_live import outbox, pulse
+from whisper_live.config import ListenConfig
 from whisper_live.engine.oracle_marks import account_for, write_speech
 from whisper_live.server import Server
 
@@ -47,6 +54,79 @@ async def test_a_frozen_peer_is_found_out(quick_pulse: None) -> None:
         assert b"whisper_live_sessions 1.0" in server.metrics.render()
         await wait_for(server, "whisper_live_sessions 0.0")
         abort(writer)
+
+
+# A client at the other end of a cable of its own, which it then pulls out.
+CUT_OFF = """
+import asyncio, subprocess, sys
+from websockets.asyncio.client import connect
+async def main(device, host, port):
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True)
+    print("new namespace", flush=True)
+    sys.stdin.readline()
+    ip("addr", "add", "10.199.77.2/30", "dev", device)
+    ip("link", "set", device, "up")
+    async with connect(f"ws://{host}:{port}") as socket:
+        await socket.send('{"uid": "x", "language": "en", "task": "transcribe"}')
+        await socket.recv()
+        ip("link", "set", device, "down")
+        print("cut off", flush=True)
+        await asyncio.sleep(3600)
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def ip(*words: str) -> None:
+    """Configure the network, or skip where that may not be done."""
+    done = await asyncio.create_subprocess_exec(
+        "ip", *words, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await done.communicate()
+    if done.returncode:
+        pytest.skip(f"ip {' '.join(words)}: {said.decode().strip()}")
+
+
+@contextlib.asynccontextmanager
+async def cut_off(port: int) -> AsyncIterator[None]:
+    """A client is connected, and then the network between is not there any more."""
+    ours, theirs = f"wl{os.getpid()}a", f"wl{os.getpid()}b"
+    host = "10.199.77.1"
+    away = await asyncio.create_subprocess_exec(
+        *("unshare", "--net", sys.executable, "-c", CUT_OFF, theirs, host, str(port)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert away.stdin is not None and away.stdout is not None
+    try:
+        if not await away.stdout.readline():
+            pytest.skip("no network namespace can be made")
+        await ip("link", "add", ours, "type", "veth", "peer", "name", theirs)
+        await ip("link", "set", theirs, "netns", str(away.pid))
+        await ip("addr", "add", f"{host}/30", "dev", ours)
+        await ip("link", "set", ours, "up")
+        away.stdin.write(b"go\n")
+        assert await away.stdout.readline() == b"cut off\n"
+        yield
+    finally:
+        away.kill()  # and with the namespace the cable goes
+        await away.communicate()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"),
+    reason="needs root, unshare and ip",
+)
+async def test_a_peer_that_vanished_from_the_network_is_found_out(
+    quick_pulse: None,
+) -> None:
+    """No FIN, no RST, and nothing that is sent is ever acknowledged."""
+    config = dataclasses.replace(
+        quick(idle_timeout_s=FOREVER), listen=ListenConfig(host="0.0.0.0", port=0)
+    )
+    async with running(config) as server, cut_off(server.port):
+        assert b"whisper_live_sessions_total 1.0" in server.metrics.render()
+        await wait_for(server, "whisper_live_sessions 0.0")
 
 
 async def test_a_client_that_is_not_read_is_not_taken_for_dead(

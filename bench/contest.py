@@ -32,6 +32,7 @@ __all__ = ["Contest", "Found", "Leg", "Rules"]
 # a fresh server is its own.
 _WARM_UP = Speech(2.0, seed=99, tail_s=1.0)
 _HOPELESS_S = 20.0  # upstream is not asked for more streams after finals this late
+_FLUSH_TIMEOUT_S = 12.0  # who is this late is no candidate for any result
 _RUN_OVERHEAD_S = 4.0  # starting processes, making recordings, reading logs
 _START_S, _AROUND_S = 12.0, 13.0  # a server's start and warm-up; a run without speech
 _FULL = 0.6  # share of the cores up to which one stream's CPU time is multiplied
@@ -235,7 +236,11 @@ class Contest:
     def _crowd(self, running: Running, speech: Speech) -> Crowd:
         return Crowd(
             clients=1,
-            dialogue=Dialogue(running.url, chunk_s=self._rules.chunk_s),
+            dialogue=Dialogue(
+                running.url,
+                chunk_s=self._rules.chunk_s,
+                flush_timeout_s=_FLUSH_TIMEOUT_S,
+            ),
             speech=speech,
             material=self._leg.cost.material,
             ramp_s=self._rules.ramp_s,

@@ -27,7 +27,6 @@ __all__ = ["Dialogue", "Script", "chunks_of", "speak"]
 
 END_OF_AUDIO = b"END_OF_AUDIO"
 _READY_TIMEOUT_S = 60.0
-_FLUSH_TIMEOUT_S = 30.0  # for the close after END_OF_AUDIO
 _LOG_BYTES = 1 << 20  # some minutes: the disk is written to while nobody speaks
 
 
@@ -40,6 +39,7 @@ class Dialogue:
     chunk_s: float = 0.25
     language: str | None = "en"
     key: str | None = None
+    flush_timeout_s: float = 30.0  # for the close after END_OF_AUDIO
     options: dict[str, Any] = field(default_factory=dict)  # further handshake keys
 
 
@@ -123,7 +123,8 @@ class _Visit:
             self._log.event(0.0, started_at=self._zero)
             sender = asyncio.create_task(self._send(socket, chunks))
             try:
-                await self._receive(socket, chunks[-1].due_s)
+                lasts_s = chunks[-1].due_s + dialogue.flush_timeout_s
+                await self._receive(socket, lasts_s)
             finally:
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)
@@ -158,10 +159,9 @@ class _Visit:
         except ConnectionClosed:
             pass  # whoever receives learns why
 
-    async def _receive(self, socket: ClientConnection, audio_s: float) -> None:
-        deadline = asyncio.get_running_loop().time() + audio_s + _FLUSH_TIMEOUT_S
+    async def _receive(self, socket: ClientConnection, lasts_s: float) -> None:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(lasts_s):
                 while True:
                     message = json.loads(await socket.recv())
                     self._log.event(self._now(), message=message)

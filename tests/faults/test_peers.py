@@ -109,8 +109,13 @@ async def cut_off(port: int) -> AsyncIterator[None]:
         assert await away.stdout.readline() == b"cut off\n"
         yield
     finally:
-        away.kill()  # and with the namespace the cable goes
+        away.kill()
         await away.communicate()
+        # The kernel keeps the namespace, and the cable, while its sockets try to end.
+        unplug = await asyncio.create_subprocess_exec(
+            *("ip", "link", "delete", ours), stderr=asyncio.subprocess.DEVNULL
+        )
+        await unplug.wait()
 
 
 @pytest.mark.skipif(

@@ -169,6 +169,7 @@ class Timing:
     queue_s: float = 0.0  # from submission to the start of its call
     engine_s: float = 0.0  # the call that made the outcome
     batch_size: int = 1  # rows in that call
+    padding: float = 0.0  # share of the row's audio context that held no audio
 
 
 @dataclass(frozen=True, slots=True)

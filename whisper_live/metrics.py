@@ -53,6 +53,7 @@ LAG_BUCKETS_S = (
     *(0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75),
     *(2.0, 2.5, 3.0, 5.0, 10.0, 30.0),
 )
+PADDING_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
 
 
@@ -122,6 +123,12 @@ class Metrics:
             prefix + "batch_size",
             "Requests in one engine call.",
             buckets=BATCH_BUCKETS,
+            registry=at,
+        )
+        self._padding = Histogram(
+            prefix + "padding_ratio",
+            "Share of a request's audio context that held no audio.",
+            buckets=PADDING_BUCKETS,
             registry=at,
         )
         self._queue_depth = Gauge(
@@ -243,6 +250,10 @@ class Metrics:
     def batch_started(self, size: int) -> None:
         """An engine call began with so many requests."""
         self._batch_size.observe(size)
+
+    def padding(self, ratio: float) -> None:
+        """A request's audio context was empty to this share."""
+        self._padding.observe(ratio)
 
     def queue(self, depth: int, delay_s: float) -> None:
         """How long the queue is, and how long live requests wait in it."""

@@ -288,7 +288,9 @@ class Worker:
             queue_s=given.queue_s or started_at - entry.submitted_at,
             engine_s=given.engine_s or engine_s,
             batch_size=given.batch_size if given.engine_s else rows,
+            padding=given.padding,
         )
+        self._metrics.padding(timing.padding)
         return dataclasses.replace(answer, timing=timing)
 
     # ------------------------------------------------------------------ preparation

@@ -16,7 +16,7 @@ from whisper_live.audio import SAMPLE_RATE
 from whisper_live.config import EngineConfig
 from whisper_live.engine import Again
 from whisper_live.engine.call import Call, Row
-from whisper_live.engine.local import CONTEXT_HOPS, LocalEngine, load
+from whisper_live.engine.local import CONTEXT_HOPS, ROOM_HOPS, LocalEngine, load
 from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
 from whisper_live.events import DecodeOptions, Hypothesis, RequestFailed, Task
 
@@ -39,6 +39,9 @@ async def test_words_and_times(local: LocalEngine) -> None:
             assert segment.text.startswith(" ")
             position = segment.end
         assert outcome.timing.batch_size == 3 and outcome.timing.engine_s > 0
+        hops = len(one.audio) // 160
+        context = next(c for c in CONTEXT_HOPS if c >= hops + ROOM_HOPS)
+        assert outcome.timing.padding == pytest.approx(1 - hops / context)
 
 
 async def test_the_whole_context_gives_the_same_words(real_folder: Path) -> None:

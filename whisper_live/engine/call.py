@@ -167,9 +167,10 @@ class Call:
         self._each(rows, generate, _kind)
         done = [row for row in _open(rows) if _settled(row)]
         self._each(done, self._align, _alignment_kind, _wants_words)
-        timing = Timing(engine_s=time.monotonic() - started, batch_size=len(rows))
+        engine_s = time.monotonic() - started
         for row in _open(done):
-            row.outcome = _hypothesis(row, timing)
+            padding = max(1 - row.features.shape[1] / row.hops, 0.0)
+            row.outcome = _hypothesis(row, Timing(0.0, engine_s, len(rows), padding))
 
     # ---------------------------------------------------------------- isolation
 

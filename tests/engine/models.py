@@ -19,6 +19,7 @@ from whisper_live.audio import SAMPLE_RATE, Samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPEECH = REPOSITORY / "tests" / "data" / "speech"
+MARGIN_S = 0.25
 
 
 def find_model() -> Path | None:
@@ -41,14 +42,13 @@ def model_folder() -> Path:
 
 @functools.cache
 def sentences() -> tuple[tuple[str, Samples], ...]:
-    """Three spoken sentences with their words, each with 0.25 s around it."""
+    """Three spoken sentences with their words, each with ``MARGIN_S`` around it."""
     with wave.open(str(SPEECH / "commands.wav")) as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
     audio: Samples = pcm.astype(np.float32) / np.float32(32768)
-    margin = 0.25
     found = []
     for entry in json.loads((SPEECH / "commands.json").read_text())["sentences"]:
-        start = round((entry["start"] - margin) * SAMPLE_RATE)
-        end = round((entry["end"] + margin) * SAMPLE_RATE)
+        start = round((entry["start"] - MARGIN_S) * SAMPLE_RATE)
+        end = round((entry["end"] + MARGIN_S) * SAMPLE_RATE)
         found.append((entry["text"], audio[start:end]))
     return tuple(found)

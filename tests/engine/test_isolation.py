@@ -135,6 +135,7 @@ async def test_two_guilty_rows_do_not_hide_behind_each_other(
     assert failed == [True, False, False, True]
 
 
+@pytest.mark.timeout(300)  # a thousand calls beside other work
 @pytest.mark.parametrize(
     ("calls", "rate"), [(25, 0.1), pytest.param(1000, 0.01, marks=pytest.mark.slow)]
 )

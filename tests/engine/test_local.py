@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.engine.models import sentences
+from tests.engine.models import MARGIN_S, SPEECH, sentences
 from tests.engine.requests import request, text, why, words
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.config import EngineConfig
@@ -86,6 +88,23 @@ async def test_word_times_follow_the_speech(local: LocalEngine) -> None:
             assert position <= word.start <= word.end <= 1600 + len(audio)
             assert 0 < word.probability <= 1
             position = word.end
+
+
+async def test_word_times_are_those_of_the_recording(local: LocalEngine) -> None:
+    sentence = json.loads((SPEECH / "commands.json").read_text())["sentences"][KITCHEN]
+    options = dataclasses.replace(ENGLISH, word_timestamps=True)
+    audio = sentences()[KITCHEN][1]
+    (outcome,) = await local.transcribe([request(audio, options)])
+    assert isinstance(outcome, Hypothesis) and words(outcome) == sentence["text"]
+    found = [word for segment in outcome.segments for word in segment.words]
+    begins_at = sentence["start"] - MARGIN_S
+    errors = [
+        abs(at / SAMPLE_RATE - (expected - begins_at))
+        for word, (_, start, end) in zip(found, sentence["words"], strict=True)
+        for at, expected in ((word.start, start), (word.end, end))
+    ]
+    assert statistics.median(errors) <= 0.1
+    assert max(errors) <= 0.5
 
 
 MIXED = [

@@ -127,7 +127,8 @@ def _talk(seed: int, *, utterances: int, fail: float, slowest_s: float) -> int:
         assert not set(received) - kept, "reported as dropped and sent all the same"
         if not fail and slowest_s < 2:
             assert account.clean and not dropped
-    if fail:
+    # Few failures may all hit readings and finals in advance, which are asked again.
+    if fail >= 0.05:
         assert reported, "the engine failed and nobody was told"
     return sum(stream.session.stats.utterances for stream in streams)
 

@@ -322,13 +322,12 @@ def test_warm_up_runs_every_shape(
     nano: LocalEngine, within_s: float, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    ran: list[tuple[int, int]] = []
+    ran: dict[Call, list[tuple[int, int]]] = {call: [] for call in nano._calls}
     stages: set[str] = set()
     once = Call.run
 
     def noting(call: Call, rows: list[Row], **options: Any) -> None:
-        if call is nano._calls[0]:
-            ran.append((rows[0].hops, len(rows)))
+        ran[call].append((rows[0].hops, len(rows)))
         once(call, rows, **options)
         stages.update(
             "aligned" if row.words else "detected"
@@ -341,7 +340,10 @@ def test_warm_up_runs_every_shape(
     assert lines == [f"warming up: {i + 1} of 8" for i in range(run)]
     # single rows whatever it takes, then full batches, then the likely first ones
     shapes = [(300, 1), (200, 1), (300, 4), (200, 4), *[(300, 1), (200, 1)] * 2]
-    assert ran == shapes[:run]
+    assert all(each[:run] == shapes[:run] for each in ran.values())
+    # and then two a lane that came through the queue, to whichever lane was free
+    rehearsed = [shape for each in ran.values() for shape in each[run:]]
+    assert rehearsed == [(200, 1)] * 2 * len(ran)
     assert stages == {"aligned"}
 
 

@@ -171,8 +171,25 @@ class LocalEngine:
                 progress(f"warming up: {done + 1} of {len(runs)}")
                 run = functools.partial(self._warm_shape, hops=hops, size=size)
                 list(threads.map(run, self._calls))
+            # In a thread, for the caller's may have a loop of its own running.
+            threads.submit(asyncio.run, self._rehearse()).result()
         for call in self._calls:
             call.inside_s = 0.0
+
+    async def _rehearse(self) -> None:
+        """Take requests all the way that live ones take, through the lanes' threads.
+
+        The way beside the model's calls is 1.6 ms longer the first time (demo model,
+        calls of 6 ms).
+        """
+        for _ in range(2 * len(self._calls)):
+            noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE)
+            options = DecodeOptions(language="en")
+            request = Request(
+                0, "", RequestKind.FINAL, 0, noise.astype(np.float32), options
+            )
+            await self.transcribe([self.prepare(request)])
+        self._cache.forget("")
 
     def _warm_sizes(self) -> list[int]:
         most = self._info.max_batch

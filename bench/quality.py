@@ -52,7 +52,7 @@ from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
 from whisper_live.config import Config, EngineConfig
 from whisper_live.engine.local import load
 from whisper_live.events import ClientOptions, RequestKind, VadOptions
-from whisper_live.vad import SileroModel
+from whisper_live.prominence import speech_detectors
 from whisper_live.wer import plain_words, word_errors
 
 __all__ = ["Heard", "main"]
@@ -165,7 +165,7 @@ class Bench:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self._seed = seed
-        self._silero = SileroModel()
+        self._detector = speech_detectors(CONFIG.speech)
         self._engines: dict[str, Measured] = {}
         self._offline = WhisperModel(
             str(folder), device="cpu", compute_type="int8", cpu_threads=1
@@ -190,7 +190,7 @@ class Bench:
         """A client that sends ``samples``."""
         missing = -len(samples) % FRAME_SAMPLES
         frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
-        speech = self._silero.detector().score(frames)
+        speech = self._detector().score(frames)
         options = ClientOptions(
             uid="bench",
             language=language,

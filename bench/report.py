@@ -10,6 +10,7 @@ had; ``report.md`` is written again after each of them.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import platform
@@ -178,6 +179,15 @@ def _command() -> list[str]:
     return [name, *(shlex.quote(argument) for argument in arguments)]
 
 
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description="Pack the logs of finished reports for keeping."
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    for folder in parser.parse_args().folders:
+        print(pack(folder))
+
+
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        print(pack(Path(argument)))
+    main()

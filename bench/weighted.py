@@ -27,7 +27,8 @@ from whisper_live.engine.local import CONTEXT_HOPS, ROOM_HOPS
 from whisper_live.engine.oracle import Behaviour, OracleDetector, OracleEngine
 from whisper_live.engine.oracle_marks import read_words
 from whisper_live.events import Outcome, Request, RequestKind
-from whisper_live.vad import Detector, SileroModel
+from whisper_live.prominence import speech_detectors
+from whisper_live.vad import Detector
 
 __all__ = ["WeightedOracle", "main"]
 
@@ -99,8 +100,8 @@ def load(
         max_batch=config.batch.batch_size,
         workers=placement.workers,
     )
-    silero = SileroModel()
-    return engine, lambda: _PaidDetector(silero.detector())
+    detector = speech_detectors(config.speech)
+    return engine, lambda: _PaidDetector(detector())
 
 
 def main() -> int:

@@ -162,6 +162,13 @@ class SpeechConfig:
     vad_release: float = setting(
         0.25, "probability below which speech may have ended", low=0.01, high=0.95
     )
+    vad_prominence: float = setting(
+        8.0,
+        "how many times a doubtful hiss (whispering?) counts that stands out from the "
+        "background; with 1 the speech probability is Silero's own",
+        low=1,
+        high=100,
+    )
     min_speech_ms: float = setting(
         96.0, "less voiced time than this was a click, not speech", low=0, high=2000
     )

@@ -23,9 +23,10 @@ from whisper_live.access import is_loopback
 from whisper_live.config import Config
 from whisper_live.engine import Engine
 from whisper_live.errors import ConfigError
+from whisper_live.prominence import speech_detectors
 from whisper_live.recorder import check_directory
 from whisper_live.server import Server
-from whisper_live.vad import Detector, SileroModel
+from whisper_live.vad import Detector
 
 __all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
 
@@ -51,7 +52,7 @@ def load_engine(
         config.engine, max_batch=config.batch.batch_size, progress=progress
     )
     engine.warm_up(progress)
-    return engine, SileroModel().detector
+    return engine, speech_detectors(config.speech)
 
 
 class FurtherModels:

@@ -52,9 +52,11 @@ def resolve(config: EngineConfig, progress: Callable[[str], None]) -> Path:
     Raises ``ConfigError`` with one line that names the fix.
     """
     name = config.model
+    folder = Path(name).expanduser()
+    if config.revision and (name == DEMO or folder.is_dir()):
+        raise ConfigError(f"model {name} is not on the hub: revision cannot pin it")
     if name == DEMO:
         return _demo()
-    folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder)
     if name.startswith((".", "~", "/")) or folder.is_absolute():

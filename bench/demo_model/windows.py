@@ -179,7 +179,7 @@ class Composer:
         at = 0
         if rng.random() < 0.5:
             at = round(100 * min(rng.expovariate(2.0), 3.0))
-        cut_start = not translate and rng.random() < 0.2
+        cut_start = not translate and rng.random() < 0.35
         while at < frames - 15 and len(utterances) < most:
             mel, clip = self._pick(language, speaker)
             begin = 0
@@ -277,10 +277,15 @@ class Composer:
         return np.concatenate(rows), clip
 
     def _beginning(self, clip: Clip) -> int:
-        """Draw the frame from which a clip is heard: a word's, or any."""
-        if self._rng.random() < 0.5:
+        """Draw the frame from which a clip is heard: about a word's first, or any.
+
+        Speech detection opens a window late as often as it opens one early.
+        """
+        chance = self._rng.random()
+        if chance < 0.3:
             return self._rng.randrange(clip.frames)
-        start = self._rng.choice(clip.words)[0] - self._rng.uniform(0.0, 0.06)
+        word = clip.words[0] if chance < 0.7 else self._rng.choice(clip.words)
+        start = word[0] + self._rng.uniform(-0.06, 0.06)
         return min(max(round(100 * start), 0), clip.frames - 1)
 
     @staticmethod

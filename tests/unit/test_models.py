@@ -76,6 +76,13 @@ def test_the_demo_model_or_how_to_get_it(
     assert found == tmp_path / "data" / "demo-model"
 
 
+@pytest.mark.parametrize("where", ["demo", "folder"])
+def test_only_the_hub_has_revisions(where: str, folder: Path) -> None:
+    name = str(folder) if where == "folder" else where
+    with pytest.raises(ConfigError, match="not on the hub: revision cannot pin"):
+        models.resolve(EngineConfig(model=name, revision="abc"), lambda line: None)
+
+
 class Hub:
     """Stands for the hub: a cache, a download, and what was asked of both."""
 

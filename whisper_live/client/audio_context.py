@@ -33,8 +33,9 @@ from whisper_live.events import (
     RequestKind,
     VadOptions,
 )
+from whisper_live.prominence import speech_detectors
 from whisper_live.segmenter import speech_spans
-from whisper_live.vad import Detector, SileroModel
+from whisper_live.vad import Detector
 from whisper_live.wer import plain_words, word_errors
 
 __all__ = ["FLOORS", "Reading", "advise", "cut_utterances", "read_with", "run"]
@@ -114,13 +115,13 @@ async def read_with(
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Measure, print one line per floor and the advice; 1 if there is no speech."""
     utterances: list[Samples] = []
-    model = SileroModel()
+    detector = speech_detectors(config.speech)
     for name in arguments.files:
         try:
             samples = np.concatenate(list(read_file(name)))
         except DecodeError as error:
             raise ConfigError(f"{name}: {error}") from error
-        utterances += cut_utterances(samples, model.detector())
+        utterances += cut_utterances(samples, detector())
     if not utterances:
         print("there is no speech in these recordings", file=sys.stderr)
         return 1

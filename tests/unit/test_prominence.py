@@ -28,7 +28,7 @@ def at(*levels_db: float) -> Samples:
 
 
 def test_what_stands_out_counts_so_many_times() -> None:
-    speech = Prominence(Doubting(0.2), 4.0).score(at(*[-40] * 20, -20, -30, -37, -40))
+    speech = Prominence(Doubting(0.2), 4.0).score(at(*[-40] * 20, -20, -29, -37, -40))
     assert speech[:20] == pytest.approx(0.2)
     assert speech[20] == speech[21] == pytest.approx(1 - 0.8**4)
     assert speech[22] == speech[23] == pytest.approx(0.2)  # 3 dB are the background's

@@ -16,6 +16,7 @@ from whisper_live.stabiliser import normalise, split_words
 __all__ = ["Reason", "remove_loop", "suppress"]
 
 _LOW_LOGPROB = -1.0  # Whisper's own limit for a failed decode
+_SHAKY_LOGPROB = -0.8  # enough where there is little speech to go with the text
 _LOOPED_RATIO = 2.4  # and for text that compresses too well
 _WEAK_SPEECH = 0.25  # mean speech probability of what is mostly not speech
 _LOOP_REPEATS = 5  # "no no no no" is still said by people; five equal phrases are not
@@ -51,7 +52,8 @@ def suppress(
     unsure = segment.average_logprob < _LOW_LOGPROB
     if doubted and unsure:
         return Reason.NO_SPEECH
-    if speech < _WEAK_SPEECH and (doubted or unsure):
+    shaky = segment.average_logprob < _SHAKY_LOGPROB
+    if speech < _WEAK_SPEECH and (doubted or shaky):
         return Reason.WEAK_SPEECH
     if unsure and not is_final:
         return Reason.UNSURE

@@ -245,7 +245,7 @@ class Simulation:
         outcomes: list[Outcome] = []
         for answer in done.answers:
             if isinstance(answer, Again):
-                self._batcher.again(answer.request)
+                self._batcher.again(answer.request, answer.doubtful)
             elif self._batcher.answered(answer.request_id, now=self._now):
                 outcomes.append(answer)
         self._batcher.finished([r.id for r in done.batch], now=self._now)

@@ -79,6 +79,7 @@ class _Entry:
     times_out_at: float
     state: _State = _State.QUEUED
     call: _Call | None = None
+    doubtful: Outcome | None = None  # what an earlier call made of it
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -210,10 +211,11 @@ class Batcher:
         self._remove(entry, now)
         return True
 
-    def again(self, request: Request) -> bool:
+    def again(self, request: Request, doubtful: Outcome | None = None) -> bool:
         """A running row needs a further call, as ``request`` (same id and session).
 
-        It goes back to the place that it had.  False if it timed out before.
+        It goes back to the place that it had; ``doubtful`` is its outcome if it times
+        out now.  False if it timed out before.
         """
         entry = self._open.get(request.id)
         if entry is None:
@@ -225,6 +227,7 @@ class Batcher:
             old.kind,
         ), "a further try belongs to the same session and kind"
         entry.request, entry.state, entry.call = request, _State.AGAIN, None
+        entry.doubtful = doubtful
         self.stats.repeated += 1
         return True
 
@@ -256,9 +259,10 @@ class Batcher:
         return min(moments, default=None)
 
     def expire(self, *, now: float) -> list[Outcome]:
-        """Failures of the requests that have passed their timeout, waiting or running.
+        """Outcomes of the requests that have passed their timeout, waiting or running.
 
-        A call keeps its worker until ``finished``, even when all its rows timed out.
+        Failures, but for rows that had doubtful text from an earlier call.  A call
+        keeps its worker until ``finished``, even when all its rows timed out.
         """
         outcomes: list[Outcome] = []
         while self._timeouts and self._timeouts[0][0] <= now:
@@ -274,7 +278,7 @@ class Batcher:
             error = EngineTimeout(
                 f"no text within {entry.request.timeout_s:g} s (it was {where})"
             )
-            outcomes.append(RequestFailed(entry.request.id, error))
+            outcomes.append(entry.doubtful or RequestFailed(entry.request.id, error))
         return outcomes
 
     # ----------------------------------------------------------------------- load

@@ -272,7 +272,9 @@ class Worker:
         if not isinstance(answer, Again):
             if self._batcher.answered(answer.request_id, now=now):
                 self._settle(answer)
-        elif self._batcher.again(answer.request) and not self._is_closed:
+        elif (
+            self._batcher.again(answer.request, answer.doubtful) and not self._is_closed
+        ):
             entry = self._open[answer.request.id]
             entry.is_first_try, entry.prepared = False, None
 

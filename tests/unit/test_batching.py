@@ -8,7 +8,14 @@ import pytest
 from whisper_live.batching import BACKGROUND_SHARE, Batcher
 from whisper_live.config import BatchConfig
 from whisper_live.errors import EngineTimeout
-from whisper_live.events import Cancelled, Outcome, Request, RequestFailed, RequestKind
+from whisper_live.events import (
+    Cancelled,
+    Hypothesis,
+    Outcome,
+    Request,
+    RequestFailed,
+    RequestKind,
+)
 
 PARTIAL, FINAL = RequestKind.PARTIAL, RequestKind.FINAL
 BACKGROUND = RequestKind.BACKGROUND
@@ -414,6 +421,22 @@ def test_further_try_may_end_before_it_starts(how: str) -> None:
     d.batcher.check()
     assert d.take(20.0) is None
     assert d.batcher.overdue_calls == 0
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_doubtful_text_is_the_outcome_where_time_ran_out(is_running: bool) -> None:
+    d = Desk()
+    d.offer(10.0, 1, "a", FINAL, timeout_s=5)
+    d.take(10.0)
+    doubtful = Hypothesis(1, (), "en", 0.5)
+    assert d.batcher.again(request(1, "a", FINAL), doubtful)
+    d.batcher.finished([1], now=11.0)
+    if is_running:
+        assert d.take(11.0) == [1]
+    assert d.batcher.expire(now=15.0) == [doubtful]
+    d.batcher.check()
+    assert d.batcher.stats.timed_out == 1
+    assert d.batcher.overdue_calls == is_running
 
 
 def test_further_try_of_what_timed_out_is_refused() -> None:

@@ -453,6 +453,20 @@ async def test_further_try_of_a_row_that_timed_out_is_dropped() -> None:
         assert len(d.engine.calls) == 1
 
 
+@virtual_time
+async def test_doubtful_text_is_delivered_where_no_further_try_is_in_time() -> None:
+    async with desk() as d:
+        d.submit(request(1, timeout_s=5))
+        await settle()
+        call = d.engine.calls[0]
+        call.answer(Again(call.batch[0], Hypothesis(1, (), "de", 0.5)))
+        await asyncio.sleep(4)
+        assert not d.delivered and len(d.engine.calls) == 2
+        await asyncio.sleep(2)
+        assert d.results == [(1, Hypothesis)]
+        assert not d.is_healthy()  # the further try hangs
+
+
 # ---------------------------------------------------------------------------- close
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from whisper_live.events import Outcome, Request
+from whisper_live.events import Hypothesis, Outcome, Request
 
 __all__ = ["Again", "Engine", "EngineInfo", "Forgetting", "Preparing"]
 
@@ -43,10 +43,12 @@ class Again:
     instance of the engine's own subclass of ``Request`` which carries what the first
     try computed (encoder output, the next temperature): it comes back as it was given,
     and is let go when the row times out or is cancelled.  It keeps its place in the
-    queue, ahead of younger rows, and its session's turn.
+    queue, ahead of younger rows, and its session's turn.  ``doubtful`` is what there is
+    so far, and the row's outcome if it times out: it is worth more than none.
     """
 
     request: Request
+    doubtful: Hypothesis | None = None
 
 
 class Engine(Protocol):

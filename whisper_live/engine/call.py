@@ -400,6 +400,11 @@ def _chosen(row: Row) -> Answer:
     return last if last.believable else max(row.answers, key=lambda a: a.rank)
 
 
+def so_far(row: Row) -> Hypothesis | None:
+    """The best of a row's answers while it wants another attempt; without words."""
+    return _hypothesis(row, Timing()) if row.answers else None
+
+
 def _hypothesis(row: Row, timing: Timing) -> Hypothesis:
     request, answer = row.request, _chosen(row)
     segments = []

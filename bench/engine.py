@@ -44,8 +44,9 @@ from bench import random_model
 from whisper_live import models
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config import BatchConfig, EngineConfig
-from whisper_live.engine.call import CPU_ENCODE_AREA, Row
+from whisper_live.engine.call import CPU_ENCODE_AREA
 from whisper_live.engine.local import ROOM_HOPS, LocalEngine, load
+from whisper_live.engine.row import Row
 from whisper_live.events import (
     DecodeOptions,
     Hypothesis,

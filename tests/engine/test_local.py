@@ -17,8 +17,9 @@ from tests.engine.requests import request, text, why, words
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.config import EngineConfig
 from whisper_live.engine import Again
-from whisper_live.engine.call import Call, Row
+from whisper_live.engine.call import Call
 from whisper_live.engine.local import CONTEXT_HOPS, ROOM_HOPS, LocalEngine, load
+from whisper_live.engine.row import Row
 from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
 from whisper_live.events import DecodeOptions, Hypothesis, RequestFailed, Task
 

@@ -12,16 +12,13 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import ctranslate2
 import numpy as np
 from ctranslate2.models import Whisper
 
-from whisper_live.audio import samples_to_s
 from whisper_live.engine.devices import explain, is_lost, out_of_memory
-from whisper_live.engine.features import Features
 from whisper_live.engine.prompts import Prompt, Prompts
 from whisper_live.engine.reading import (
     Answer,
@@ -29,98 +26,22 @@ from whisper_live.engine.reading import (
     cut_loop,
     read_spans,
 )
-from whisper_live.engine.words import Aligned, aligned_words
+from whisper_live.engine.row import Encoded, Row
+from whisper_live.engine.words import aligned_words
 from whisper_live.errors import EngineError, WindowRejected
-from whisper_live.events import (
-    DecodeOptions,
-    Hypothesis,
-    HypothesisSegment,
-    Outcome,
-    Request,
-    RequestFailed,
-    Timing,
-    Word,
-)
+from whisper_live.events import DecodeOptions, Timing
 
-__all__ = ["Call", "HOPS_PER_S", "Row", "begin", "rejection"]
+__all__ = ["Call", "HOPS_PER_S", "begin", "rejection"]
 
 log = logging.getLogger("whisper_live.engine")
 
 HOPS_PER_S = 100
 MOST_BEAMS = 16  # time and memory grow with each
 POSITIONS = 448  # of the decoder: prompt and answer together
-# Fast speech is 5 words or 7 tokens a second; the rest is for timestamps and the
-# first words of a window that was cut in mid-word.
-TOKENS_PER_S, TOKENS_AT_LEAST = 10, 16
 # Attention scores take heads x positions**2 x 4 bytes a row (150 MB at 30 s in
 # small), and the encoder gains nothing from batching on a CPU: long rows go in
 # portions that take no more than one of 30 s.
 CPU_ENCODE_AREA = 3000**2
-
-
-@dataclass(slots=True, eq=False)
-class Encoded:
-    """Output of one ``encode``; rows are taken from it without encoding again."""
-
-    view: ctranslate2.StorageView
-    _host: Any = None
-
-    def __getitem__(self, index: int) -> Any:
-        if self._host is None:
-            view = self.view
-            if view.device != "cpu":
-                view = view.to_device(ctranslate2.Device.cpu)
-            if view.dtype == ctranslate2.DataType.bfloat16:  # numpy has no such type
-                view = view.to(ctranslate2.DataType.float32)
-            self._host = np.asarray(view)
-        return self._host[index]
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One request on its way through the calls; ``outcome`` is set when it is done."""
-
-    request: Request
-    features: Features
-    hops: int  # audio context, in mel columns
-    outcome: Outcome | None = None
-    encoded: Encoded | None = None
-    index: int = 0  # in `encoded`
-    language: str | None = None
-    language_probability: float = 1.0
-    prompt: Prompt | None = None
-    answers: list[Answer] = field(default_factory=list)
-    gave_up: bool = False  # an error ended the attempts: the answers are all there is
-    words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
-
-    @property
-    def temperature(self) -> float:
-        """Of the next attempt."""
-        return self.request.options.temperatures[len(self.answers)]
-
-    @property
-    def most_tokens(self) -> int:
-        """Longest plausible answer, without what the prompt forces."""
-        seconds = samples_to_s(len(self.request.audio))
-        return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
-
-    def detach(self) -> None:
-        """Keep this row's encoder output, let go of its neighbours'."""
-        if self.encoded is not None:
-            own = np.array(self.encoded[self.index], ndmin=3)
-            self.encoded = Encoded(ctranslate2.StorageView.from_array(own))
-            self.index = 0
-
-    def fail(self, error: EngineError) -> None:
-        """Settle the row as failed, unless it has an answer.
-
-        Doubtful text that no further attempt could better, and text whose words could
-        not be aligned, are worth more than none.
-        """
-        if self.answers:
-            self.gave_up = True
-        else:
-            self.outcome = RequestFailed(self.request.id, error)
 
 
 class _Kind(NamedTuple):
@@ -165,12 +86,12 @@ class Call:
             self._generate(part, most_tokens)
 
         self._each(rows, generate, _kind)
-        done = [row for row in _open(rows) if _settled(row)]
+        done = [row for row in _open(rows) if row.is_settled]
         self._each(done, self._align, _alignment_kind, _wants_words)
         engine_s = time.monotonic() - started
         for row in _open(done):
             padding = max(1 - row.features.shape[1] / row.hops, 0.0)
-            row.outcome = _hypothesis(row, Timing(0.0, engine_s, len(rows), padding))
+            row.outcome = row.hypothesis(Timing(0.0, engine_s, len(rows), padding))
 
     # ---------------------------------------------------------------- isolation
 
@@ -302,7 +223,7 @@ class Call:
     def _align(self, rows: Sequence[Row]) -> None:
         prompt = _the(rows[0].prompt)
         tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
-        answers = [_chosen(row) for row in rows]
+        answers = [row.chosen for row in rows]
         results = self._inside(
             self._model.align,
             _memory(rows),
@@ -379,66 +300,12 @@ def _wants_detection(row: Row) -> bool:
 
 
 def _wants_words(row: Row) -> bool:
-    return row.request.options.word_timestamps and bool(_chosen(row).spans)
+    return row.request.options.word_timestamps and bool(row.chosen.spans)
 
 
 def _alignment_kind(row: Row) -> tuple[Any, ...]:
     prompt = _the(row.prompt)  # `align` takes one start sequence
     return row.hops, prompt.language, prompt.task
-
-
-def _settled(row: Row) -> bool:
-    """Whether the row needs no further attempt."""
-    attempts = len(row.request.options.temperatures)
-    is_last = row.gave_up or len(row.answers) == attempts
-    return is_last or row.answers[-1].believable
-
-
-def _chosen(row: Row) -> Answer:
-    """The believable answer, else the best of all."""
-    last = row.answers[-1]
-    return last if last.believable else max(row.answers, key=lambda a: a.rank)
-
-
-def so_far(row: Row) -> Hypothesis | None:
-    """The best of a row's answers while it wants another attempt; without words."""
-    return _hypothesis(row, Timing()) if row.answers else None
-
-
-def _hypothesis(row: Row, timing: Timing) -> Hypothesis:
-    request, answer = row.request, _chosen(row)
-    segments = []
-    for index, (span, text) in enumerate(zip(answer.spans, answer.texts)):
-        start, end = span.start, span.end
-        words = row.words[index] if row.words else ()
-        if words and words[0].start < words[-1].end:
-            start, end = words[0].start, words[-1].end
-        segments.append(
-            HypothesisSegment(
-                start=request.start + start,
-                end=request.start + end,
-                text=text,
-                no_speech_probability=answer.no_speech_probability,
-                average_logprob=answer.average_logprob,
-                compression_ratio=answer.compression_ratio,
-                words=tuple(
-                    Word(
-                        text=word.text,
-                        start=request.start + word.start,
-                        end=request.start + word.end,
-                        probability=word.probability,
-                    )
-                    for word in words
-                ),
-            )
-        )
-    return Hypothesis(
-        request_id=request.id,
-        segments=tuple(segments),
-        language=row.language or "",
-        language_probability=row.language_probability,
-        timing=timing,
-    )
 
 
 # ----------------------------------------------------------------------- of a call

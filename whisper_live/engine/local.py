@@ -24,7 +24,7 @@ from whisper_live import models
 from whisper_live.audio import SAMPLE_RATE, Samples, s_to_samples
 from whisper_live.config import EngineConfig
 from whisper_live.engine import Again, EngineInfo
-from whisper_live.engine.call import HOPS_PER_S, Call, Row, begin, rejection, so_far
+from whisper_live.engine.call import HOPS_PER_S, Call, begin, rejection
 from whisper_live.engine.devices import (
     Placement,
     choose,
@@ -35,6 +35,7 @@ from whisper_live.engine.devices import (
 from whisper_live.engine.features import FeatureCache, Features
 from whisper_live.engine.lanes import Lanes
 from whisper_live.engine.prompts import Prompts
+from whisper_live.engine.row import Row
 from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
 from whisper_live.events import (
     DecodeOptions,
@@ -262,7 +263,7 @@ class LocalEngine:
         except EngineUnavailable as error:
             self._lost = error.detail
             raise
-        return [row.outcome or Again(_carrying(row), so_far(row)) for row in rows]
+        return [row.outcome or Again(_carrying(row), row.so_far()) for row in rows]
 
     async def close(self) -> None:
         """Let go of the model; calls after this raise ``EngineUnavailable``."""

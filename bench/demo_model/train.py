@@ -101,7 +101,7 @@ def collate(examples: list[Example], tokens: Tokens, rng: random.Random) -> Batc
     # Half of all batches begin somewhere else, so that all positions learn alike.
     offset = 0
     if rng.random() < 0.5:
-        offset = rng.randrange(Shape.text_positions - longest)
+        offset = rng.randrange(Shape.text_positions - longest + 1)
     # Without speech, the language given to the decoder is anybody's guess.
     unknown = inputs == tokens.no_speech
     inputs[unknown] = rng.choice((tokens.en, tokens.de))

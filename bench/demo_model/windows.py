@@ -31,6 +31,7 @@ __all__ = ["Composer", "Example", "LONGEST_PROMPT", "POSITION_S"]
 Mel = NDArray[np.float32]
 POSITION_S = 0.02
 _MAX_FIRST_TIMESTAMP_S = 1.0
+_POSITIONS = 448  # of the decoder
 LONGEST_PROMPT = 223  # as much previous text as faster-whisper gives
 
 # A word cut by the window's edge is kept if no more than this share of it is lost.
@@ -402,4 +403,9 @@ class Composer:
             if timestamps and not utterance.cut_at_end:
                 sequence.append(tokens.timestamp(max(start, utterance.end)))
         sequence.append(tokens.eot)
-        return Example(mel, sequence, first, spans, phonemes)
+        # Rarely thirty crowded seconds leave no room for so much previous text.
+        excess = max(len(sequence) - 1 - _POSITIONS, 0)
+        assert excess < max(first - 1, 1), "the text alone is too long for the decoder"
+        del sequence[1 : 1 + excess]
+        spans = [(index - excess, start, end) for index, start, end in spans]
+        return Example(mel, sequence, first - excess, spans, phonemes)

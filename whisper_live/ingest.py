@@ -43,7 +43,7 @@ _LOUDEST = 4.0
 class Ingest:
     """Turns one stream's bytes into frames with speech probabilities.
 
-    After each ``push``, and after ``finish``, ``pull`` until it returns None.  The
+    After each ``push``, and after ``finish``, ``pull`` while it ``has_more``.  The
     frames do not depend on how the bytes were cut.  ``pull`` raises ``DecodeError``
     only after everything decoded before the damage has been pulled; then the stream
     is over.
@@ -55,6 +55,7 @@ class Ingest:
         self._pending: Samples = np.empty(0, dtype=np.float32)
         self._finished = False  # the decoder takes no more bytes
         self._drained = False  # and gives no more samples
+        self._is_dry = True  # it gave all that the bytes so far hold
         self._error: DecodeError | None = None  # raised once `_pending` is empty
         self._decode_s = 0.0  # spent since the last frames were handed over
         self._repairs: Counter[str] = Counter()
@@ -69,6 +70,18 @@ class Ingest:
         """How often something was repaired or skipped, by kind: the decoder's notes
         with ``non_finite`` and ``clipped`` (samples) added."""
         return self._decoder.notes + self._repairs
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``pull`` has frames to give, or an error, before more bytes come.
+
+        Asking costs a stream's every message one job in the pool less.
+        """
+        return (
+            not self._is_dry
+            or self._error is not None
+            or len(self._pending) >= (1 if self._drained else FRAME_SAMPLES)
+        )
 
     def push(self, data: bytes) -> None:
         """Take the bytes of one message; ignored once the stream is over."""
@@ -104,6 +117,7 @@ class Ingest:
 
     def _feed(self, step: Callable[[], None]) -> None:
         started = time.thread_time()
+        self._is_dry = False
         try:
             step()
         except DecodeError as error:
@@ -119,10 +133,10 @@ class Ingest:
                 samples = self._decoder.pull()
             except DecodeError as error:
                 self._error = self._error or error
-                self._finished = self._drained = True
+                self._finished = self._drained = self._is_dry = True
                 break
             if samples is None:
-                self._drained = self._finished
+                self._drained, self._is_dry = self._finished, True
                 break
             parts.append(self._repair(samples))
             size += len(samples)

@@ -174,6 +174,8 @@ class Intake:
             self._take(frames)
             await self._room.wait()
             await self._keep_rate()
+            if not ingest.has_more:
+                return
             job = ingest.pull
 
     async def _finish(self) -> None:

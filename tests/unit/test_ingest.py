@@ -75,7 +75,13 @@ def _ramp(count: int) -> Samples:
 
 
 def _pull_all(ingest: Ingest) -> list[Frames]:
-    return list(iter(ingest.pull, None))
+    """As a connection does it: not once more than there is something to pull."""
+    pulled = []
+    while ingest.has_more and (frames := ingest.pull()) is not None:
+        pulled.append(frames)
+    assert not ingest.has_more
+    assert ingest.pull() is None, "nothing was left"
+    return pulled
 
 
 def _samples(frames: list[Frames]) -> Samples:

@@ -186,6 +186,11 @@ class Connection:
         assert self._model is not None, "a session has a model from the start"
         return self._model
 
+    @property
+    def behind_s(self) -> float:
+        """How much later than it was sent audio is taken in; 0 while none is read."""
+        return self._intake.behind_s if self._intake is not None else 0.0
+
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
         if self._intake is None:

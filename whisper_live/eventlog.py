@@ -103,6 +103,7 @@ def _pack(value: Any) -> Any:
                 "speech": [float(p) for p in value.speech],
                 "decode_s": value.decode_s,
                 "vad_s": value.vad_s,
+                "behind_s": value.behind_s,
             }
         case EngineError():
             name = type(value).__name__

@@ -245,6 +245,7 @@ class Frames:
     speech: NDArray[np.float32]
     decode_s: float = 0.0  # CPU spent making the samples
     vad_s: float = 0.0  # and scoring them
+    behind_s: float = 0.0  # how late they come, see `backlog`
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from websockets.asyncio.server import ServerConnection
 
 from whisper_live import protocol
 from whisper_live.audio import samples_to_s
+from whisper_live.backlog import Backlog
 from whisper_live.config import LimitConfig
 from whisper_live.errors import (
     ClientError,
@@ -63,6 +65,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
         self._received_s = 0.0
+        self._backlog = Backlog()
         self._is_wanted = True  # a session that is over takes no more
         self._patience: asyncio.Timeout | None = None  # of the read under way
         self._end_by: float | None = None  # loop time; None: no end in sight
@@ -71,6 +74,11 @@ class Intake:
         self._room.set()
 
     # ------------------------------------------------------------------ for the owner
+
+    @property
+    def behind_s(self) -> float:
+        """How much later than it was sent audio is taken in."""
+        return self._backlog.behind_s
 
     def go_on(self, *, has_room: bool, is_wanted: bool) -> None:
         """What the session says after each event: read on, wait, or pass over."""
@@ -130,6 +138,7 @@ class Intake:
 
     async def _next(self) -> str | bytes | None:
         """The next message; None once the time for it is over."""
+        since = self._loop.time()
         try:
             async with asyncio.timeout_at(self._read_until()) as self._patience:
                 with self._pulse.listening():
@@ -138,6 +147,7 @@ class Intake:
             pass
         finally:
             self._patience = None
+            self._backlog.waited(self._loop.time() - since)
         try:
             async with asyncio.timeout(0):  # it may have come in that very moment
                 return await self._socket.recv()
@@ -171,7 +181,8 @@ class Intake:
             self._metrics.audio_decoded(ingest.codec, seconds)
             self._metrics.stage("decode", frames.decode_s)
             self._metrics.stage("vad", frames.vad_s)
-            self._take(frames)
+            self._backlog.took(seconds, now=self._loop.time())
+            self._take(replace(frames, behind_s=self._backlog.behind_s))
             await self._room.wait()
             await self._keep_rate()
             if not ingest.has_more:

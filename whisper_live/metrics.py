@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, Self, get_args
 
 from prometheus_client import (
@@ -137,6 +137,11 @@ class Metrics:
         self._queue_delay = Gauge(
             prefix + "queue_delay_seconds",
             "Smoothed wait of live requests; admission goes by it.",
+            registry=at,
+        )
+        self._behind = Gauge(
+            prefix + "behind_seconds",
+            "How late audio is taken in, in the median of sessions; as above.",
             registry=at,
         )
         requests = Counter(
@@ -308,6 +313,10 @@ class Metrics:
     def describe(self, **facts: str) -> None:
         """Labels of ``build_info``: version, engine, model, device, compute_type."""
         self._build.info(facts)
+
+    def ask_behind(self, ask: Callable[[], float]) -> None:
+        """Where a scrape gets ``behind_seconds`` from."""
+        self._behind.set_function(ask)
 
     def render(self) -> bytes:
         """The page, in Prometheus' text format (``CONTENT_TYPE``)."""

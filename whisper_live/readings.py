@@ -16,7 +16,7 @@ from whisper_live.stabiliser import Stabiliser
 
 __all__ = ["Reading", "Readings"]
 
-_BUSY_S = 0.5  # queue delay at which readings are at their longest interval
+_BUSY_S = 0.5  # delay at which readings are at their longest interval
 _MOST_UNDER_WAY = 2  # one running, one queued
 
 
@@ -64,15 +64,16 @@ class Readings:
         self._start = at
         self.stabiliser.cut(words)
 
-    def is_due(self, position: int, *, queue_delay_s: float) -> bool:
+    def is_due(self, position: int, *, delay_s: float) -> bool:
         """Whether enough new audio stands for another reading.
 
-        The interval grows with the queue.  While one is under way, only a much newer
-        one is due: it takes the other's place in the queue, or waits behind it.
+        The interval grows with the delay of what was asked and heard before.  While
+        one is under way, only a much newer one is due: it takes the other's place in
+        the queue, or waits behind it.
         """
         if len(self._under_way) >= _MOST_UNDER_WAY:
             return False
-        busy = min(queue_delay_s / _BUSY_S, 1.0)
+        busy = min(delay_s / _BUSY_S, 1.0)
         if any(r.window == self._window for r in self._under_way.values()):
             busy = 1.0
         interval_s = self._floor + (self._ceiling - self._floor) * busy

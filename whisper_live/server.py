@@ -13,6 +13,7 @@ import itertools
 import logging
 import socket
 import ssl
+import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -111,6 +112,7 @@ class Server:
             access=self._access,
             admit=self._admit,
         )
+        self._metrics.ask_behind(self._behind_s)
         info = engine.info
         self._metrics.describe(
             version=__version__,
@@ -284,6 +286,15 @@ class Server:
         delay = self._roster.queue_delay_s(model)
         if limits.max_queue_delay_s and delay > limits.max_queue_delay_s:
             self._turn_away(f"requests wait {delay:.1f} s", "overload", admitted)
+        behind = self._behind_s()
+        if limits.max_queue_delay_s and behind > limits.max_queue_delay_s:
+            self._turn_away(f"audio is read {behind:.1f} s late", "overload", admitted)
+
+    def _behind_s(self) -> float:
+        """How late audio is taken in, by the middle one of all sessions."""
+        return statistics.median(
+            [c.behind_s for c in self._connections if c.is_admitted] or [0.0]
+        )
 
     def _turn_away(self, why: str, kind: str, holders: Sequence[Connection]) -> None:
         """Tell when the first of ``holders`` is likely to leave, at the latest."""

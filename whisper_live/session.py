@@ -68,7 +68,7 @@ _GOING_AWAY = Close(1012, "service restart")
 # if the socket is gone by then (WhisperLive 0.9 to 0.10).
 _OVER_TIME = Close(1000, hold_s=20.0)
 
-_ADVANCE_BELOW_S = 0.15  # queue delay under which finals are tried in advance
+_ADVANCE_BELOW_S = 0.15  # delay under which finals are tried in advance
 # A client that asks for more patience than 0.5 s gets it in an early endpoint too.
 _LEAST_OF_HANGOVER = 0.6
 _SHORTEST = s_to_samples(0.1)  # a window shorter than this holds no word
@@ -109,6 +109,7 @@ class Session:
         self._pause: int | None = None  # where the newest frames made a pause
 
         self._queue_delay_s = 0.0  # smoothed, of our own requests
+        self._behind_s = 0.0  # of our audio, see `backlog`
         self._waits_since = 0.0  # when the newest audio came, or room for more
         self._over_time_at: float | None = None
 
@@ -231,6 +232,7 @@ class Session:
         if self._state is not State.LIVE:
             return
         self._waits_since = now
+        self._behind_s = frames.behind_s
         self._buffer.append(frames.samples)
         self._reporter.note_ingest(frames)
         left = len(frames.samples)
@@ -264,6 +266,11 @@ class Session:
 
     # ----------------------------------------------------------------- the open window
 
+    @property
+    def _delay_s(self) -> float:
+        """How overloaded the server is, by whichever of its ends is."""
+        return max(self._queue_delay_s, self._behind_s)
+
     def _request_partial(self) -> None:
         """Ask for a reading of the open window once enough new audio stands."""
         segmenter, readings = self._segmenter, self._readings
@@ -272,7 +279,7 @@ class Session:
         if not segmenter.is_speech or segmenter.silence or self._finals:
             return
         end = segmenter.position
-        if not readings.is_due(end, queue_delay_s=self._queue_delay_s):
+        if not readings.is_due(end, delay_s=self._delay_s):
             return
         length = end - readings.start
         request = self._requests.partial(
@@ -338,7 +345,7 @@ class Session:
         self._pause = None
         if end is None or end - start < _SHORTEST:
             return
-        if self._finals or self._queue_delay_s > _ADVANCE_BELOW_S:
+        if self._finals or self._delay_s > _ADVANCE_BELOW_S:
             return
         self._withdraw_readings()
         self._submit_final(self._finals.begin_advance(start, end))

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tests.e2e.support import client, quick, running
-from whisper_live.engine.oracle import Behaviour
+from whisper_live.audio import FRAME_S, Samples
+from whisper_live.engine.oracle import Behaviour, OracleDetector
 from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.server import Server
 
 
 async def test_who_waits_is_told_from_how_long_sessions_last() -> None:
@@ -82,3 +89,39 @@ async def test_a_long_queue_keeps_new_clients_out() -> None:
             busy.set()
         page = server.metrics.render()
     assert b'sessions_rejected_total{reason="overload"} 1.0' in page
+
+
+class Slow(OracleDetector):
+    """Takes twice as long as the audio lasts."""
+
+    def score(self, frames: Samples) -> NDArray[np.float32]:
+        threading.Event().wait(2 * len(frames) * FRAME_S)
+        return super().score(frames)
+
+
+async def test_audio_that_is_read_late_keeps_new_clients_out() -> None:
+    """Where the engine is idle and the ingest is not, no request waits."""
+    config = quick(max_queue_delay_s=0.2)
+    async with running(config, detector=Slow) as server, client(server) as speaker:
+        await speaker.hello()
+        await speaker.next()
+        rest = asyncio.create_task(speaker.rest())
+        await speaker.say(write_speech([[1, 2, 3]], pause_s=0.7)[0])
+        async with asyncio.timeout(30):
+            while _behind_s(server) <= 0.2:
+                await asyncio.sleep(0.02)
+        async with client(server) as late:
+            await late.hello()
+            assert (await late.next())["status"] == "WAIT"
+            assert await late.rest() == 1013
+        await speaker.end()
+        assert await rest == 1000
+        assert speaker.words == [1, 2, 3]
+        page = server.metrics.render()
+    assert b'sessions_rejected_total{reason="overload"} 1.0' in page
+
+
+def _behind_s(server: Server) -> float:
+    page = server.metrics.render().decode()
+    (line,) = re.findall(r"^whisper_live_behind_seconds (.*)$", page, re.MULTILINE)
+    return float(line)

@@ -28,17 +28,17 @@ def heard(request_id: int) -> Hypothesis:
 def test_the_interval_grows_with_the_queue(delay_s: float, due_s: float) -> None:
     one = opened(S)
     due = S + round(due_s * S)
-    assert not one.is_due(due - 1, queue_delay_s=delay_s)
-    assert one.is_due(due, queue_delay_s=delay_s)
+    assert not one.is_due(due - 1, delay_s=delay_s)
+    assert one.is_due(due, delay_s=delay_s)
 
 
 def test_only_a_much_newer_one_joins_one_under_way() -> None:
     one = opened()
     one.begin(1, S)
-    assert not one.is_due(3 * S - 1, queue_delay_s=0.0)
-    assert one.is_due(3 * S, queue_delay_s=0.0)
+    assert not one.is_due(3 * S - 1, delay_s=0.0)
+    assert one.is_due(3 * S, delay_s=0.0)
     one.begin(2, 3 * S)
-    assert not one.is_due(30 * S, queue_delay_s=0.0), "one running, one queued"
+    assert not one.is_due(30 * S, delay_s=0.0), "one running, one queued"
     one.check()
 
 
@@ -77,7 +77,7 @@ def test_what_a_withdrawn_one_was_to_read_is_due_again() -> None:
     one.begin(2, 2 * S)
     assert one.withdraw() == [2] and one.withdraw() == []
     assert one.finish(Cancelled(2)) is None
-    assert one.is_due(S + S // 2, queue_delay_s=0.0)
+    assert one.is_due(S + S // 2, delay_s=0.0)
 
 
 def test_a_replaced_one_leaves_its_audio_to_the_newer() -> None:
@@ -85,17 +85,17 @@ def test_a_replaced_one_leaves_its_audio_to_the_newer() -> None:
     one.begin(1, S)
     one.begin(2, 3 * S)
     one.finish(Cancelled(1))
-    assert not one.is_due(4 * S, queue_delay_s=0.0)
+    assert not one.is_due(4 * S, delay_s=0.0)
     one.finish(heard(2))
-    assert not one.is_due(3 * S + S // 4, queue_delay_s=0.0)
+    assert not one.is_due(3 * S + S // 4, delay_s=0.0)
 
 
 def test_a_failed_one_is_not_tried_again_at_once() -> None:
     one = opened()
     one.begin(1, S)
     assert one.finish(RequestFailed(1, WindowRejected("odd"))) is None
-    assert not one.is_due(S + S // 4, queue_delay_s=0.0)
-    assert one.is_due(S + S // 2, queue_delay_s=0.0)
+    assert not one.is_due(S + S // 4, delay_s=0.0)
+    assert one.is_due(S + S // 2, delay_s=0.0)
 
 
 def test_a_withdrawn_one_that_ran_all_the_same_is_heard() -> None:
@@ -108,5 +108,5 @@ def test_a_withdrawn_one_that_ran_all_the_same_is_heard() -> None:
 def test_what_was_heard_otherwise_is_not_due() -> None:
     one = opened()
     one.heard(4 * S)
-    assert not one.is_due(4 * S, queue_delay_s=0.0)
-    assert one.is_due(5 * S, queue_delay_s=0.0)
+    assert not one.is_due(4 * S, delay_s=0.0)
+    assert one.is_due(5 * S, delay_s=0.0)

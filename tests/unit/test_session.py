@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,23 @@ def test_a_slow_queue_makes_partials_rarer_and_stops_advances() -> None:
     harness.hear_frames(say(0.0, frames=8))
     assert kinds(harness) == [PARTIAL]
     harness.hear_frames(say(0.0, frames=10))
+    assert kinds(harness) == [PARTIAL, FINAL]
+
+
+def test_audio_taken_in_late_makes_partials_rarer_and_stops_advances() -> None:
+    harness = slow()
+
+    def hear(frames: Frames) -> None:
+        harness.hear_frames(replace(frames, behind_s=0.6))
+
+    hear(say(0.9, frames=20))
+    assert harness.requests == []
+    hear(say(0.9, frames=50))
+    assert kinds(harness) == [PARTIAL], "after two seconds instead of half a second"
+    harness.answer()
+    hear(say(0.0, frames=8))
+    assert kinds(harness) == [PARTIAL]
+    hear(say(0.0, frames=10))
     assert kinds(harness) == [PARTIAL, FINAL]
 
 

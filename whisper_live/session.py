@@ -326,12 +326,12 @@ class Session:
             until=cut.at,
             heard_to=heard_to,
             received=self._received,
-            partial=self._readings.stabiliser.text,
+            partial=self._readings.stabiliser.shown,
         )
         self._trim()
 
     def _show(self, start: int, end: int) -> None:
-        text = self._readings.stabiliser.text
+        text = self._readings.stabiliser.shown
         self._effects += self._reporter.show(start, end, text, received=self._received)
 
     def _withdraw_readings(self) -> None:

@@ -135,6 +135,48 @@ def test_a_wrong_agreement_ends_with_the_first_cut() -> None:
     assert list(one.agreed) == [" three", " four", " five"]
 
 
+def test_as_many_words_stay_hidden_as_hypotheses_take_back() -> None:
+    one = heard(" a b c d")
+    assert one.shown == " a b c d"
+    shown = []
+    for text in (" a x y z", " a p q r", " a p q r", " a p q r"):
+        one.update(split_words(text))
+        assert one.text == text
+        shown.append(one.shown)
+    assert shown == [" a x y", " a p", " a p q", " a p q r"]
+
+
+def test_one_word_taken_back_now_and_then_hides_nothing() -> None:
+    one = Stabiliser()
+    for text in (" forty", " forty two", " forty two for", " forty two four six"):
+        one.update(split_words(text))
+        assert one.shown == text
+
+
+def test_a_new_window_knows_how_unsteady_the_one_before_was() -> None:
+    one = heard(" a b c d", " p q r s", " t u v w")
+    one.reset()
+    assert one.shown == ""
+    one.update(split_words(" x y z u"))
+    assert one.shown == " x"
+
+
+@given(st.lists(st.lists(st.sampled_from([" a", " b", " c"]), max_size=6)))
+def test_a_shown_word_that_is_heard_again_stays(hypotheses: list[list[str]]) -> None:
+    one = Stabiliser()
+    for words in hypotheses:
+        before = split_words(one.shown)
+        one.update(words)
+        shown, heard_now = split_words(one.shown), split_words(one.text)
+        assert heard_now[: len(shown)] == shown
+        still = 0
+        for old, new in zip(before, heard_now, strict=False):
+            if old != new:
+                break
+            still += 1
+        assert len(shown) >= still
+
+
 def test_unspaced_scripts_agree_by_character() -> None:
     one = heard(" 今日は天", " 今日は天気")
     assert one.agreed == (" 今", "日", "は", "天")

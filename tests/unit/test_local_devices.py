@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import ctranslate2
 import pytest
 
@@ -116,3 +121,17 @@ def test_which_failures_a_smaller_batch_may_cure() -> None:
     assert devices.explain(fault, "small").kind == "device_lost"
     row = ValueError("prompts must have the same index")
     assert not devices.is_lost(row) and not devices.out_of_memory(row)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority there")
+def test_what_is_made_behind_the_rest_starts_threads_that_give_way() -> None:
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def from_a_thread_of_its_own() -> int:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(nice).result()
+
+    before = nice()
+    assert devices.behind_the_rest(from_a_thread_of_its_own) == min(before + 10, 19)
+    assert nice() == before and from_a_thread_of_its_own() == before

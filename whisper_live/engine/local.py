@@ -27,6 +27,7 @@ from whisper_live.engine import Again, EngineInfo
 from whisper_live.engine.call import HOPS_PER_S, Call, begin, rejection
 from whisper_live.engine.devices import (
     Placement,
+    behind_the_rest,
     choose,
     explain,
     give_back_memory,
@@ -328,15 +329,19 @@ def _carrying(row: Row) -> _Carrying:
 
 
 def _whisper(path: Path, placement: Placement, index: int) -> Whisper:
-    on_cpu = placement.device == "cpu"
-    return Whisper(
-        str(path),
-        device=placement.device,
-        device_index=index,
-        compute_type=placement.compute_type,
-        inter_threads=placement.workers if on_cpu else 1,
-        intra_threads=placement.threads,
-    )
+    def make(workers: int) -> Whisper:
+        return Whisper(
+            str(path),
+            device=placement.device,
+            device_index=index,
+            compute_type=placement.compute_type,
+            inter_threads=workers,
+            intra_threads=placement.threads,
+        )
+
+    if placement.device == "cpu":
+        return behind_the_rest(lambda: make(placement.workers))
+    return make(1)
 
 
 def _context_floor_s(setting: str) -> float | None:

@@ -227,7 +227,9 @@ class LimitConfig:
     )
     max_sessions_per_key: int = setting(0, "sessions of one key; 0 is no limit", low=0)
     max_queue_delay_s: float = setting(
-        2.0, "queue delay above which new clients are told to wait; 0 is never", low=0
+        2.0,
+        "delay of requests or audio from which new clients have to wait; 0 is never",
+        low=0,
     )
     max_session_s: float = setting(
         0.0, "longest session, then DISCONNECT; 0 is no limit", low=0

@@ -69,7 +69,8 @@ def _lines(page: str, is_ready: bool) -> list[tuple[str, str]]:
         (
             "queue",
             f"{value('queue_depth'):.0f} requests wait, "
-            f"delay {value('queue_delay_seconds'):.2f} s",
+            f"delay {value('queue_delay_seconds'):.2f} s, "
+            f"audio is read {value('behind_seconds'):.2f} s late",
         ),
         ("audio", f"{value('audio_seconds_total') / 3600:.1f} h taken in"),
         ("errors", f"{value('errors_total'):.0f} so far"),

@@ -110,6 +110,9 @@ class EngineConfig:
         0, "calls at the same time; 0 chooses from the cores", low=0, high=64
     )
     threads: int = setting(0, "threads of one call on CPU; 0 chooses", low=0, high=256)
+    nice: int = setting(
+        10, "how far calls on CPU give way to all other threads", low=0, high=19
+    )
     audio_context: str = setting(
         "auto",
         "encoder length per call: full (30 s), auto (short where the model was "

@@ -133,5 +133,5 @@ def test_what_is_made_behind_the_rest_starts_threads_that_give_way() -> None:
             return thread.submit(nice).result()
 
     before = nice()
-    assert devices.behind_the_rest(from_a_thread_of_its_own) == min(before + 10, 19)
+    assert devices.behind_the_rest(from_a_thread_of_its_own, 10) == min(before + 10, 19)
     assert nice() == before and from_a_thread_of_its_own() == before

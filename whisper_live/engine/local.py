@@ -81,7 +81,9 @@ def load(
     )
     started = time.monotonic()
     try:
-        loaded = [_whisper(path, placement, index) for index in placement.devices]
+        loaded = [
+            _whisper(path, placement, index, config.nice) for index in placement.devices
+        ]
         tokens = Prompts(
             path / "tokenizer.json", multilingual=loaded[0].is_multilingual
         )
@@ -328,7 +330,7 @@ def _carrying(row: Row) -> _Carrying:
     return _Carrying(**values, row=row)
 
 
-def _whisper(path: Path, placement: Placement, index: int) -> Whisper:
+def _whisper(path: Path, placement: Placement, index: int, nice: int) -> Whisper:
     def make(workers: int) -> Whisper:
         return Whisper(
             str(path),
@@ -340,7 +342,7 @@ def _whisper(path: Path, placement: Placement, index: int) -> Whisper:
         )
 
     if placement.device == "cpu":
-        return behind_the_rest(lambda: make(placement.workers))
+        return behind_the_rest(lambda: make(placement.workers), nice)
     return make(1)
 
 

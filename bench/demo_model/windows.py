@@ -96,13 +96,11 @@ class Composer:
             "de": [],
         }
         self._digits: dict[str, list[tuple[NDArray[np.float16], Clip]]] = {}
-        self._digit_speakers: list[str] = []  # one item a clip
         self._strings: list[tuple[NDArray[np.float16], Clip]] = []
         digits = set(DIGITS)
         for item in clips:
             if item[1].speaker.startswith("digits:"):
                 self._digits.setdefault(item[1].speaker, []).append(item)
-                self._digit_speakers.append(item[1].speaker)
             else:
                 self._by_language[item[1].language].append(item)
                 words = grammar.normalise(item[1].text)
@@ -239,11 +237,11 @@ class Composer:
         return self._rng.choice(self._by_language[language])
 
     def _digit_speaker(self) -> str:
-        """Draw who says single digits, each voice as often as it has clips.
-
-        So three quarters are people: they are few, but it is people who will speak.
-        """
-        return self._rng.choice(self._digit_speakers)
+        """Draw who says single digits: a person or voice, then one of its voices."""
+        original = self._rng.choice(sorted({s.split("~")[0] for s in self._digits}))
+        return self._rng.choice(
+            [s for s in self._digits if s.split("~")[0] == original]
+        )
 
     def _digit(self, speaker: str) -> tuple[NDArray[np.float16], Clip]:
         """Draw a single digit of one speaker, said at another pace.

@@ -290,16 +290,10 @@ async def row_8(bench: Bench) -> list[Figure]:
             await peer.hello(send_last_n_segments=1)
 
             async def listen() -> None:
-                seen = ""
                 with contextlib.suppress(ConnectionClosed):
-                    while True:
-                        message = await peer.next()
-                        peer.messages.clear()
-                        for segment in message.get("segments", ()):
-                            if segment["completed"] and segment["start"] != seen:
-                                seen = segment["start"]
-                                times.extend((float(seen), float(segment["end"])))
-                                received.extend(read_numbers(segment["text"]))
+                    async for segment in peer.completions():
+                        times.extend((float(segment["start"]), float(segment["end"])))
+                        received.extend(read_numbers(segment["text"]))
 
             listening = asyncio.create_task(listen())
             for minute in range(minutes):

@@ -283,12 +283,13 @@ class Server:
             same = [c for c in admitted if c.caller.key_name == caller.key_name]
             if len(same) >= limit:
                 self._turn_away("this key has its sessions", "key", same)
-        delay = self._roster.queue_delay_s(model)
-        if limits.max_queue_delay_s and delay > limits.max_queue_delay_s:
-            self._turn_away(f"requests wait {delay:.1f} s", "overload", admitted)
-        behind = self._behind_s()
-        if limits.max_queue_delay_s and behind > limits.max_queue_delay_s:
-            self._turn_away(f"audio is read {behind:.1f} s late", "overload", admitted)
+        if limit_s := limits.max_queue_delay_s:
+            if (delay_s := self._roster.queue_delay_s(model)) > limit_s:
+                self._turn_away(f"requests wait {delay_s:.1f} s", "overload", admitted)
+            if (late_s := self._behind_s()) > limit_s:
+                self._turn_away(
+                    f"audio is read {late_s:.1f} s late", "overload", admitted
+                )
 
     def _behind_s(self) -> float:
         """How late audio is taken in, by the middle one of all sessions."""

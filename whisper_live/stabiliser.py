@@ -99,9 +99,8 @@ class Stabiliser:
         common = min(kept, max(len(rest) - 1, 0))
         self._agreed += rest[:common]
         self._tail = rest[common:]
-        self._unveil(
-            least=min(self._visible, kept) - common
-        )  # what stands there, stays
+        # A word that stands there and was heard again stays.
+        self._unveil(least=min(self._visible, kept) - common)
         self._confirmed = max(
             _common(self._agreed, words), _common(self._newest, words[:-1])
         )

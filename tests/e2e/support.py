@@ -90,6 +90,20 @@ class Client:
         self.messages.append(message)
         return dict(message)
 
+    async def completions(self) -> AsyncIterator[dict[str, Any]]:
+        """Each segment once it is completed, keeping no messages.
+
+        For long streams, with ``send_last_n_segments=1``.
+        """
+        seen = ""
+        while True:
+            message = await self.next()
+            self.messages.clear()
+            for segment in message.get("segments", ()):
+                if segment["completed"] and segment["start"] != seen:
+                    seen = segment["start"]
+                    yield segment
+
     async def wait_for(self, key: str) -> dict[str, Any]:
         """The next message that has ``key``."""
         while key not in (message := await self.next()):

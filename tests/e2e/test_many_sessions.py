@@ -85,15 +85,9 @@ async def test_three_hours_cost_what_five_minutes_do() -> None:
         await peer.hello(send_last_n_segments=1)
 
         async def listen() -> None:
-            seen = ""
-            while True:
-                message = await peer.next()
-                peer.messages.clear()
-                for segment in message.get("segments", ()):
-                    if segment["completed"] and segment["start"] != seen:
-                        seen = segment["start"]
-                        times.extend([float(segment["start"]), float(segment["end"])])
-                        received.extend(int(w[1:]) for w in segment["text"].split())
+            async for segment in peer.completions():
+                times.extend([float(segment["start"]), float(segment["end"])])
+                received.extend(int(w[1:]) for w in segment["text"].split())
 
         listener = asyncio.create_task(listen())
         sent: list[int] = []

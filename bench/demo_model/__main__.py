@@ -41,7 +41,7 @@ def _all(arguments: list[str]) -> int:
     parser.add_argument("--leave-out", default="jackson", help="FSDD speaker")
     options = parser.parse_args(arguments)
     work, model = options.work, options.model
-    clips, run, tokenizer = work / "clips", work / "run", work / "tokenizer.json"
+    clips, tokenizer = work / "clips", work / "tokenizer.json"
     work.mkdir(parents=True, exist_ok=True)
     _run("tokenizer", [str(options.ranks), str(tokenizer)])
     builders = [
@@ -64,19 +64,29 @@ def _all(arguments: list[str]) -> int:
     _run("clips", [str(clips), "--shards", "0", "--fsdd", str(options.fsdd)])
     common = ["--tokenizer", str(tokenizer), "--bfloat16", "--device", options.device]
     common += ["--processes", str(options.processes)]
-    # First without one human speaker, to be judged by that one; then all four, for
-    # the last stretch of a run as long.
-    apart, left_out = work / "apart", work / "left_out"
-    minutes = ["--minutes", str(options.minutes)]
+    common += ["--minutes", str(options.minutes)]
+    strangers = ["--dropout", "0.15", "--digits", "0.4", "--start-at", "0.67"]
+
+    def train(name: str, *more: str) -> str:
+        _run("train", [str(clips), str(work / name), *common, *more])
+        return str(work / name / "checkpoint.pt")
+
+    def export(folder: Path, checkpoint: str, other: str) -> str:
+        given = [checkpoint, str(tokenizer), str(folder), "--mean-with", other]
+        _run("export", given)
+        return str(folder)
+
+    # First without one human speaker, to be judged by that one; then with all four.
+    # Each time two runs whose mean it is: sentences, and digits of strangers.
     leaving = ["--leave-out", options.leave_out]
-    _run("train", [str(clips), str(apart), *common, *minutes, *leaving])
-    _run("export", [str(apart / "checkpoint.pt"), str(tokenizer), str(left_out)])
+    apart = train("apart", *leaving)
+    digits = train("apart_digits", *leaving, *strangers, "--start", apart)
     archive = str(options.fsdd / f"{options.leave_out}.tar.gz")
-    _run("evaluate", [str(left_out), "--only", "1", "--fsdd", archive])
-    start = ["--start", str(apart / "checkpoint.pt"), "--start-at", "0.88"]
-    _run("train", [str(clips), str(run), *common, *minutes, *start])
-    _run("export", [str(run / "checkpoint.pt"), str(tokenizer), str(model)])
-    return _run("evaluate", [str(model)])
+    left_out = export(work / "left_out", apart, digits)
+    _run("evaluate", [left_out, "--only", "1", "--fsdd", archive])
+    last = train("all", "--start", apart, "--start-at", "0.88")
+    digits = train("all_digits", *strangers, "--start", digits)
+    return _run("evaluate", [export(model, last, digits)])
 
 
 def main(arguments: list[str]) -> int:

@@ -93,8 +93,11 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer layer, with cross-attention in the decoder."""
 
-    def __init__(self, width: int, heads: int, cross: bool) -> None:
+    def __init__(
+        self, width: int, heads: int, cross: bool, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.attention = Attention(width, heads)
         self.attention_norm = nn.LayerNorm(width)
         self.cross = Attention(width, heads) if cross else None
@@ -107,9 +110,12 @@ class Block(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Run an encoder layer."""
         normed = self.attention_norm(x)
-        x = x + self.attention(normed, normed)
-        mixed: Tensor = x + self.mlp(self.mlp_norm(x))
+        x = x + self._dropped(self.attention(normed, normed))
+        mixed: Tensor = x + self._dropped(self.mlp(self.mlp_norm(x)))
         return mixed
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
 
     def decode(self, x: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Run a decoder layer; return states and cross-attention weights."""
@@ -127,7 +133,8 @@ class DemoWhisper(nn.Module):
     positions: Tensor
     times: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
+        """``dropout``: share of what each encoder layer adds, left out in training."""
         super().__init__()
         self.shape = shape
         width = shape.width
@@ -140,7 +147,8 @@ class DemoWhisper(nn.Module):
             self.conv2.weight.mul_(6.0)
         self.register_buffer("positions", sinusoids(shape.positions, width))
         self.encoder = nn.ModuleList(
-            Block(width, shape.heads, False) for _ in range(shape.encoder_layers)
+            Block(width, shape.heads, False, dropout)
+            for _ in range(shape.encoder_layers)
         )
         self.encoder_norm = nn.LayerNorm(width)
         self.ctc = nn.Linear(width, shape.phonemes + 1)

@@ -179,7 +179,10 @@ class Batches(IterableDataset[Batch]):
                 known = present
             for _ in range(100):
                 stage = stage_at(self._progress.value)
-                if rng.random() < stage.full:
+                digits = rng.random() < options.digits
+                if digits:
+                    frames = 2 * rng.randint(60, 200)
+                elif rng.random() < stage.full:
                     frames = 3000
                 else:
                     frames = 2 * rng.randint(stage.frames[0] // 2, stage.frames[1] // 2)
@@ -189,7 +192,13 @@ class Batches(IterableDataset[Batch]):
                 shares = (25, 0, 5, 70) if frames == 3000 else (50, 30, 10, 10)
                 prompt = rng.choices((0, 30, 60, LONGEST_PROMPT), shares)[0]
                 examples = [
-                    composer.example(frames, stage.strength, stage.crowded, prompt)
+                    composer.example(
+                        frames,
+                        stage.strength,
+                        stage.crowded,
+                        0 if digits else prompt,
+                        digits=digits,
+                    )
                     for _ in range(count)
                 ]
                 yield collate(examples, self._tokens, rng)
@@ -290,7 +299,8 @@ def train(options: argparse.Namespace) -> None:
     if device.type != "cpu" and options.processes > 1:
         raise SystemExit("--processes is for CPUs: on a GPU use larger --positions")
     shape = Shape(tokens.size, phonemes, tokens.unused)
-    model, average = DemoWhisper(shape).to(device), DemoWhisper(shape).to(device)
+    model = DemoWhisper(shape, options.dropout).to(device)
+    average = DemoWhisper(shape).to(device)
     average.load_state_dict(model.state_dict())
     run = _Run(options, tokens, model, average, mp.Value(c_double, 0.0), None)
     if run.checkpoint.exists():
@@ -424,8 +434,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--positions", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--dropout", type=float, default=0.0, help="of the encoder's layers"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument(
+        "--digits", type=float, default=0.0, help="share of batches of digits alone"
+    )
     parser.add_argument("--leave-out", nargs="*", default=[], help="FSDD speakers")
     parser.add_argument(
         "--start",

@@ -77,7 +77,7 @@ def _all(arguments: list[str]) -> int:
         return str(folder)
 
     # First without one human speaker, to be judged by that one; then with all four.
-    # Each time two runs whose mean it is: sentences, and digits of strangers.
+    # Each time two runs of which it is a mean: sentences, and digits of strangers.
     leaving = ["--leave-out", options.leave_out]
     apart = train("apart", *leaving)
     digits = train("apart_digits", *leaving, *strangers, "--start", apart)

@@ -165,31 +165,37 @@ def random_model(
 
 
 def export(
-    checkpoints: list[Path],
+    checkpoint: Path,
     tokenizer: Tokenizer,
     folder: Path,
     quantization: str | None,
+    *,
+    other: Path | None = None,
+    share: float = 0.2,
 ) -> None:
-    """Write the mean of training checkpoints' averaged weights to ``folder``.
+    """Write the averaged weights of a training checkpoint to ``folder``.
 
-    Runs that go on from the same weights can be averaged: where one is better at
-    sentences and the other at strangers' digits, the mean of the two is nearly as good
-    as either at its own.
+    With an ``other`` one, that went on from the same weights, a mean of the two in
+    which it has ``share``: it has much of the best of both.  Half of a run that
+    knows strangers' digits left 6.8 % of them wrong and cost 5 points of WER in speech
+    without pauses, a fifth left 7.6 % wrong and cost 2.
     """
     # Only here: everything else in this module runs where torch is not installed.
     import torch
 
     from bench.demo_model.model import GUIDED_HEADS, DemoWhisper, Shape
 
-    states = [torch.load(path, map_location="cpu") for path in checkpoints]
-    shape = Shape(**states[0]["shape"])
-    model = DemoWhisper(shape)
-    model.load_state_dict(
-        {
-            name: sum(state["average"][name] for state in states) / len(states)
-            for name in states[0]["average"]
+    state = torch.load(checkpoint, map_location="cpu")
+    average = state["average"]
+    if other is not None:
+        more = torch.load(other, map_location="cpu")["average"]
+        average = {
+            name: value + share * (more[name] - value)
+            for name, value in average.items()
         }
-    )
+    shape = Shape(**state["shape"])
+    model = DemoWhisper(shape)
+    model.load_state_dict(average)
     weights: Weights = {
         name: value.numpy()
         for name, value in model.state_dict().items()
@@ -221,9 +227,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--mean-with", type=Path, nargs="*", default=[], help="further checkpoints"
-    )
+    parser.add_argument("--mean-with", type=Path, help="another checkpoint")
+    parser.add_argument("--share", type=float, default=0.2, help="of the other one")
     parser.add_argument("--float32", action="store_true", help="for comparison only")
     options = parser.parse_args(arguments)
     if options.folder.exists():
@@ -231,8 +236,14 @@ def main(arguments: list[str] | None = None) -> None:
             (options.folder / name).unlink(missing_ok=True)
     tokenizer = Tokenizer.from_file(str(options.tokenizer))
     quantization = None if options.float32 else "int8"
-    checkpoints = [options.checkpoint, *options.mean_with]
-    export(checkpoints, tokenizer, options.folder, quantization)
+    export(
+        options.checkpoint,
+        tokenizer,
+        options.folder,
+        quantization,
+        other=options.mean_with,
+        share=options.share,
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ case and punctuation.
 What is shown changes less often than what is heard: a revision waits until it was heard
 twice, and where hypotheses keep taking words back, some of the newest are not shown.
 In speech without pauses 0.29 instead of 0.49 words were shown and taken back per word
-of the final text, each word was seen 0.08 s later, and stood there for good 0.35 s
+of the final text, each word was seen 0.06 s later, and stood there for good 0.36 s
 earlier.  Owns no times and no audio: positions are the session's affair.
 """
 

@@ -183,12 +183,17 @@ def export(
     # Only here: everything else in this module runs where torch is not installed.
     import torch
 
-    from bench.demo_model.model import GUIDED_HEADS, DemoWhisper, Shape
+    from bench.demo_model.model import (
+        GUIDED_HEADS,
+        DemoWhisper,
+        Shape,
+        average_weights,
+    )
 
     state = torch.load(checkpoint, map_location="cpu")
     average = state["average"]
     if other is not None:
-        more = torch.load(other, map_location="cpu")["average"]
+        more = average_weights(other)
         average = {
             name: value + share * (more[name] - value)
             for name, value in average.items()
@@ -227,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--mean-with", type=Path, help="another checkpoint")
+    parser.add_argument("--mean-with", type=Path, help="checkpoint or npz")
     parser.add_argument("--share", type=float, default=0.2, help="of the other one")
     parser.add_argument("--float32", action="store_true", help="for comparison only")
     options = parser.parse_args(arguments)

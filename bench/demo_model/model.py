@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.demo_model.tokens import TIMESTAMPS
 
-__all__ = ["GUIDED_HEADS", "DemoWhisper", "Shape"]
+__all__ = ["GUIDED_HEADS", "DemoWhisper", "Shape", "average_weights"]
 
 # Decoder layer -> how many of its first cross-attention heads are trained to look at
 # the word being written; they are the alignment heads of the exported model.
@@ -97,7 +99,7 @@ class Block(nn.Module):
         self, width: int, heads: int, cross: bool, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.attention = Attention(width, heads)
         self.attention_norm = nn.LayerNorm(width)
         self.cross = Attention(width, heads) if cross else None
@@ -110,12 +112,9 @@ class Block(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Run an encoder layer."""
         normed = self.attention_norm(x)
-        x = x + self._dropped(self.attention(normed, normed))
-        mixed: Tensor = x + self._dropped(self.mlp(self.mlp_norm(x)))
+        x = x + self.dropout(self.attention(normed, normed))
+        mixed: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return mixed
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
 
     def decode(self, x: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Run a decoder layer; return states and cross-attention weights."""
@@ -208,3 +207,14 @@ class DemoWhisper(nn.Module):
         bias = states.new_zeros(self.shape.rows)
         bias[0] = math.log(self.shape.unused)
         return states @ self.table().T + bias
+
+
+def average_weights(path: Path) -> dict[str, Tensor]:
+    """Read the average weights of a checkpoint, or those of ``weights.npz``."""
+    if path.suffix == ".pt":
+        average: dict[str, Tensor] = torch.load(path, map_location="cpu")["average"]
+        return average
+    return {
+        name: torch.from_numpy(value.astype(np.float32))
+        for name, value in np.load(path).items()
+    }

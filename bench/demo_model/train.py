@@ -32,7 +32,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bench.demo_model import grammar
 from bench.demo_model.dataset import load_shards
-from bench.demo_model.model import GUIDED_HEADS, DemoWhisper, Shape
+from bench.demo_model.model import (
+    GUIDED_HEADS,
+    DemoWhisper,
+    Shape,
+    average_weights,
+)
 from bench.demo_model.synth import Espeak
 from bench.demo_model.tokens import Tokens
 from bench.demo_model.windows import LONGEST_PROMPT, POSITION_S, Composer, Example
@@ -191,13 +196,11 @@ class Batches(IterableDataset[Batch]):
                 # Long ones come with long windows: faster-whisper's loop over a file.
                 shares = (25, 0, 5, 70) if frames == 3000 else (50, 30, 10, 10)
                 prompt = rng.choices((0, 30, 60, LONGEST_PROMPT), shares)[0]
+                if digits:
+                    prompt = 0
                 examples = [
                     composer.example(
-                        frames,
-                        stage.strength,
-                        stage.crowded,
-                        0 if digits else prompt,
-                        digits=digits,
+                        frames, stage.strength, stage.crowded, prompt, digits=digits
                     )
                     for _ in range(count)
                 ]
@@ -309,7 +312,7 @@ def train(options: argparse.Namespace) -> None:
         average.load_state_dict(run.state["average"])
         run.progress.value = run.state["elapsed"] / (60.0 * options.minutes)
     elif options.start is not None:
-        weights = _weights(options.start)
+        weights = average_weights(options.start)
         model.load_state_dict(weights)
         average.load_state_dict(weights)
         run.progress.value = options.start_at
@@ -324,17 +327,6 @@ def train(options: argparse.Namespace) -> None:
     _work(run, 0)
     for helper in helpers:
         helper.join()
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """Read the average weights of a checkpoint, or those of ``weights.npz``."""
-    if path.suffix == ".pt":
-        average: dict[str, Tensor] = torch.load(path, map_location="cpu")["average"]
-        return average
-    return {
-        name: torch.from_numpy(value.astype(np.float32))
-        for name, value in np.load(path).items()
-    }
 
 
 def _work(run: _Run, rank: int) -> None:

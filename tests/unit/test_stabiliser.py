@@ -133,6 +133,8 @@ def test_two_hypotheses_in_a_row_replace_a_wrong_agreement() -> None:
     one.cut(2)
     assert list(one.agreed) == [" three", " four"]
     assert (one.text, one.confirmed) == (" three four five", 2)
+    one.update(split_words(" three four five six"))
+    assert list(one.agreed) == [" three", " four", " five"]
 
 
 def test_a_reading_that_goes_to_and_fro_is_not_shown() -> None:

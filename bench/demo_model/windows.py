@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench.demo_model import grammar
 from bench.demo_model.augment import Augmenter
 from bench.demo_model.dataset import Clip
-from bench.demo_model.domain import DIGITS
+from bench.demo_model.domain import DIGITS, PHRASES
 from bench.demo_model.features import FLOOR, HOP_S, MELS, normalised
 from bench.demo_model.tokens import Tokens
 
@@ -97,6 +97,7 @@ class Composer:
         }
         self._digits: dict[str, list[tuple[NDArray[np.float16], Clip]]] = {}
         self._strings: list[tuple[NDArray[np.float16], Clip]] = []
+        self._phrases: list[tuple[NDArray[np.float16], Clip]] = []
         digits = set(DIGITS)
         for item in clips:
             if item[1].speaker.startswith("digits:"):
@@ -106,6 +107,8 @@ class Composer:
                 words = grammar.normalise(item[1].text)
                 if len(words) > 1 and digits.issuperset(words):
                     self._strings.append(item)
+                if item[1].text in PHRASES:
+                    self._phrases.append(item)
         voices = [mel for mel, _ in self._by_language["en"]]
         self._augmenter = Augmenter(self._np, voices)
 
@@ -243,9 +246,14 @@ class Composer:
                 return self._digit_string(speaker)
             return self._digit(speaker)
         # Nothing but the sound helps with digit strings, so they get more practice
-        # than their 6 % of the clips.
-        if language == "en" and self._rng.random() < 0.1:
-            return self._rng.choice(self._strings)
+        # than their 6 % of the clips. Of each phrase there are some 60 clips, 1 in
+        # 1200: "Good morning" was taken for "the morning", which many sentences have.
+        if language == "en":
+            chance = self._rng.random()
+            if chance < 0.1:
+                return self._rng.choice(self._strings)
+            if chance < 0.15 and self._phrases:
+                return self._rng.choice(self._phrases)
         return self._rng.choice(self._by_language[language])
 
     def _digit_speaker(self) -> str:

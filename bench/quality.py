@@ -8,12 +8,12 @@
 The streaming policy runs as in the daemon on a simulated clock (``quality_simulation``)
 over recordings whose words are known (``quality_speech``).  Tables:
 
-``live``   for each kind of recording at 1 stream and at 8.  ``WER`` of the completed
-           segments; ``offline``, the same recordings through faster-whisper as whole
-           files, and ``cut``, each sentence by itself; ``gap`` is WER less the lower of
-           both.  ``erasure``: words shown and then taken back or changed, per final
-           word.  ``changed`` completed segments, ``doubled`` words at their seams.
-           ``words`` median error of word starts and ends, in ms.
+``live``   for each kind of recording, and for all words, at 1 stream and at 8.
+           ``WER`` of the completed segments; ``offline``, the same recordings through
+           faster-whisper as whole files, and ``cut``, each sentence by itself; ``gap``
+           is WER less the lower of both.  ``erasure``: words shown and then taken back
+           or changed, per final word.  ``changed`` completed segments, ``doubled``
+           words at their seams.  ``words`` median error of word starts and ends, in ms.
 ``soon``   single sentences at one stream: ``first`` partial after the first word's
            start, ``final`` after the last word's end, and how many decodes they come
            after 1.0 s and the hangover (at most 1 is the goal).
@@ -22,6 +22,8 @@ over recordings whose words are known (``quality_speech``).  Tables:
            since the last final, up to 28 s, for every 0.5 s of new audio.
 ``noise``  words sent for ten minutes each of sounds without words: of every partial,
            and of the completed segments alone.
+``heard``  words that lie in no utterance, of each reserved voice in pink noise so far
+           below it: the whole VAD, beside Silero's own probabilities.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ import platform
 import random
 import statistics
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,116 +46,23 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from bench.demo_model.material import Recording
-from bench.demo_model.metrics import matches
+from bench.quality_account import Heard, account
 from bench.quality_simulation import Call, Measured, Simulation, Stream, plain_policy
 from bench.quality_speech import NOISES, Speech
 from whisper_live import models
-from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
+from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples, s_to_samples
 from whisper_live.config import Config, EngineConfig
 from whisper_live.engine.local import load
 from whisper_live.events import ClientOptions, RequestKind, VadOptions
 from whisper_live.prominence import speech_detectors
+from whisper_live.segmenter import Endpoint, Onset, Segmenter
+from whisper_live.vad import Detector, SileroModel
 from whisper_live.wer import plain_words, word_errors
 
-__all__ = ["Heard", "main"]
+__all__ = ["main"]
 
 WORKERS = 2  # of the simulated machine: one thread each, as on two cores
-_SEAM_S = 0.25  # a word end counts as settled by a segment that ends so near before it
-
-
 CONFIG = Config()
-
-
-# --------------------------------------------------------------- one client's account
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What became of one stream."""
-
-    recording: Recording
-    text: str  # of the completed segments
-    errors: int
-    changed: int  # completed segments that did not stay as they were
-    doubled: int  # words said again at the seam of two segments
-    taken_back: int  # words shown and then removed or changed
-    shown: int  # words of the final text
-    word_errors_s: list[float]  # of starts and ends
-    first_s: float  # first text after the first word's start
-    final_s: float  # last completed word after the last word's end
-
-
-def account(recording: Recording, stream: Stream) -> Heard:
-    """Go through a stream's messages as its client would."""
-    completed: list[dict[str, Any]] = []
-    shown: list[str] = []
-    changed = taken_back = 0
-    first_at = settled_at = float("nan")
-    for told in stream.told:
-        segments = told.message.get("segments")
-        if not segments:
-            continue
-        if not shown:
-            first_at = told.at
-        done = [segment for segment in segments if segment["completed"]]
-        changed += done[: len(completed)] != completed
-        if len(done) > len(completed):
-            settled_at = told.at
-        completed = done
-        words = [w for segment in segments for w in plain_words(segment["text"])]
-        kept = _common(shown, words)
-        taken_back += len(shown) - kept
-        shown = words
-    text = "".join(segment["text"] for segment in completed)
-    return Heard(
-        recording,
-        text,
-        word_errors(plain_words(recording.text), plain_words(text)),
-        changed,
-        _doubled(recording, completed),
-        taken_back,
-        len(shown),
-        _time_errors(recording, completed),
-        first_at - recording.words[0][1],
-        settled_at - recording.words[-1][2],
-    )
-
-
-def _common(left: Sequence[str], right: Sequence[str]) -> int:
-    pairs = zip(left, right)
-    return next(
-        (i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right))
-    )
-
-
-def _doubled(recording: Recording, completed: Sequence[dict[str, Any]]) -> int:
-    """Seams over which words are said twice that were spoken once."""
-    count = 0
-    spoken = plain_words(recording.text)
-    twice = set(zip(spoken, spoken[1:]))
-    for before, after in zip(completed, completed[1:]):
-        left, right = plain_words(before["text"]), plain_words(after["text"])
-        for size in range(1, 4):
-            tail, head = left[-size:], right[:size]
-            if len(tail) == size and tail == head and (tail[-1], head[0]) not in twice:
-                count += 1
-    return count
-
-
-def _time_errors(
-    recording: Recording, completed: Sequence[dict[str, Any]]
-) -> list[float]:
-    found = [word for segment in completed for word in segment.get("words", ())]
-    spoken = ["".join(plain_words(word)) for word, _, _ in recording.words]
-    heard = ["".join(plain_words(word["word"])) for word in found]
-    errors = []
-    for expected, got in matches(spoken, heard):
-        _, start, end = recording.words[expected]
-        errors += [
-            abs(float(found[got]["start"]) - start),
-            abs(float(found[got]["end"]) - end),
-        ]
-    return errors
 
 
 # -------------------------------------------------------------------------- a whole run
@@ -186,11 +95,13 @@ class Bench:
             self._engines[context] = Measured(engine)
         return self._engines[context]
 
-    def stream(self, samples: Samples, language: str | None) -> Stream:
-        """A client that sends ``samples``."""
+    def stream(
+        self, samples: Samples, language: str | None, detector: Detector | None = None
+    ) -> Stream:
+        """A client that sends ``samples``; ``detector`` in the place of the daemon's."""
         missing = -len(samples) % FRAME_SAMPLES
         frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
-        speech = self._detector().score(frames)
+        speech = (detector or self._detector()).score(frames)
         options = ClientOptions(
             uid="bench",
             language=language,
@@ -219,7 +130,7 @@ class Bench:
             )
             simulation.run()
             simulations.append(simulation)
-            heard += [account(r, s) for r, s in zip(part, streams)]
+            heard += [account(r, s.told) for r, s in zip(part, streams)]
         return heard, simulations
 
     def read_plainly(
@@ -270,34 +181,57 @@ def _sentences(recording: Recording) -> Iterator[Samples]:
 
 
 def live(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, Any]]:
-    """Quality at one stream and at eight."""
+    """Quality at one stream and at eight, of each set and of all words together."""
+    pooled: dict[int, tuple[Counter[str], list[float]]] = {
+        together: (Counter(), []) for together in (1, 8)
+    }
     for name, recordings in sets.items():
-        words = sum(len(plain_words(r.text)) for r in recordings)
-        whole, cut = (100 * e / words for e in bench.offline_errors(recordings))
-        for together in (1, 8):
+        whole, cut = bench.offline_errors(recordings)
+        for together, (all_counts, all_times) in pooled.items():
             heard, simulations = bench.listen(recordings, together=together)
-            wer = 100 * sum(h.errors for h in heard) / words
-            times = [e for h in heard for e in h.word_errors_s]
-            yield {
-                "set": name,
-                "streams": together,
-                "words_spoken": words,
-                "WER": round(wer, 2),
-                "offline": round(whole, 2),
-                "cut": round(cut, 2),
-                "gap": round(wer - min(whole, cut), 2),
-                "erasure": round(
-                    sum(h.taken_back for h in heard) / sum(h.shown for h in heard), 3
-                ),
-                "changed": sum(h.changed for h in heard),
-                "doubled": sum(h.doubled for h in heard),
-                "words": round(1000 * statistics.median(times or [0])),
-                "suppressed": sum(
+            counts = Counter(
+                spoken=sum(len(plain_words(r.text)) for r in recordings),
+                errors=sum(h.errors for h in heard),
+                whole=whole,
+                cut=cut,
+                taken_back=sum(h.taken_back for h in heard),
+                shown=sum(h.shown for h in heard),
+                changed=sum(h.changed for h in heard),
+                doubled=sum(h.doubled for h in heard),
+                suppressed=sum(
                     sum(stream.session.stats.suppressed.values())
                     for simulation in simulations
                     for stream in simulation.streams
                 ),
-            }
+            )
+            times = [e for h in heard for e in h.word_errors_s]
+            all_counts.update(counts)
+            all_times += times
+            yield _live_row(name, together, counts, times)
+    for together, (all_counts, all_times) in pooled.items():
+        yield _live_row("all", together, all_counts, all_times)
+
+
+def _live_row(
+    name: str, together: int, counts: Counter[str], times: Sequence[float]
+) -> dict[str, Any]:
+    def rate(errors: int) -> float:
+        return round(100 * errors / counts["spoken"], 2)
+
+    return {
+        "set": name,
+        "streams": together,
+        "words_spoken": counts["spoken"],
+        "WER": rate(counts["errors"]),
+        "offline": rate(counts["whole"]),
+        "cut": rate(counts["cut"]),
+        "gap": rate(counts["errors"] - min(counts["whole"], counts["cut"])),
+        "erasure": round(counts["taken_back"] / counts["shown"], 3),
+        "changed": counts["changed"],
+        "doubled": counts["doubled"],
+        "words": round(1000 * statistics.median(times or [0])),
+        "suppressed": counts["suppressed"],
+    }
 
 
 def soon(bench: Bench, recordings: list[Recording]) -> Iterator[dict[str, Any]]:
@@ -331,29 +265,46 @@ def soon(bench: Bench, recordings: list[Recording]) -> Iterator[dict[str, Any]]:
 
 def cost(bench: Bench, sets: dict[str, list[Recording]]) -> Iterator[dict[str, Any]]:
     """Engine time beside the plain policy's, with short and with full contexts."""
+    pooled: dict[tuple[str, str], Counter[str]] = {}
     for name, recordings in sets.items():
-        audio_s = sum(r.duration for r in recordings)
-        spoken_s = sum(end - start for r in recordings for _, start, end in r.words)
-        words = sum(len(plain_words(r.text)) for r in recordings)
         for context in ("auto", "full"):
             heard, simulations = bench.listen(recordings, context=context)
-            plain = bench.read_plainly(recordings, context=context)
+            plain_errors, plain_calls = bench.read_plainly(recordings, context=context)
+            our_calls = [call for s in simulations for call in s.calls]
             for policy, errors, calls in (
-                (
-                    "ours",
-                    sum(h.errors for h in heard),
-                    [call for s in simulations for call in s.calls],
-                ),
-                ("plain", *plain),
+                ("ours", sum(h.errors for h in heard), our_calls),
+                ("plain", plain_errors, plain_calls),
             ):
-                yield {
-                    "set": name,
-                    "context": context,
-                    "policy": policy,
-                    "WER": round(100 * errors / words, 2),
-                    "calls_per_min": round(60 * len(calls) / spoken_s, 1),
-                    "engine_s_per_s": round(sum(c.cost_s for c in calls) / audio_s, 4),
-                }
+                counts: Counter[str] = Counter(
+                    words=sum(len(plain_words(r.text)) for r in recordings),
+                    errors=errors,
+                    calls=len(calls),
+                    # microseconds, so that they can be counted
+                    engine=sum(round(1e6 * call.cost_s) for call in calls),
+                    audio=sum(round(1e6 * r.duration) for r in recordings),
+                    spoken=sum(
+                        round(1e6 * (end - start))
+                        for r in recordings
+                        for _, start, end in r.words
+                    ),
+                )
+                pooled.setdefault((context, policy), Counter()).update(counts)
+                yield _cost_row(name, context, policy, counts)
+    for (context, policy), counts in pooled.items():
+        yield _cost_row("all", context, policy, counts)
+
+
+def _cost_row(
+    name: str, context: str, policy: str, counts: Counter[str]
+) -> dict[str, Any]:
+    return {
+        "set": name,
+        "context": context,
+        "policy": policy,
+        "WER": round(100 * counts["errors"] / counts["words"], 2),
+        "calls_per_min": round(60e6 * counts["calls"] / counts["spoken"], 1),
+        "engine_s_per_s": round(counts["engine"] / counts["audio"], 4),
+    }
 
 
 def noise(bench: Bench, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
@@ -377,6 +328,47 @@ def noise(bench: Bench, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
             "calls": len(simulation.calls),
             "suppressed": dict(stats.suppressed),
         }
+
+
+def heard(bench: Bench, speech: Speech, talks: int) -> Iterator[dict[str, Any]]:
+    """What speech detection misses; nothing is decoded."""
+    silero = SileroModel()
+    for voice in dict.fromkeys(speech.voices()):
+        for snr_db in (20.0, 15.0, 10.0):
+            recordings = [speech.in_noise(voice, 20.0, snr_db) for _ in range(talks)]
+            words = [word for r in recordings for word in r.words]
+            missed = [
+                sum(_missed(bench.stream(r.samples, None), r) for r in recordings),
+                sum(
+                    _missed(bench.stream(r.samples, None, silero.detector()), r)
+                    for r in recordings
+                ),
+            ]
+            yield {
+                "voice": voice.name,
+                "snr_db": snr_db,
+                "words": len(words),
+                "missed": round(100 * missed[0] / len(words), 1),
+                "silero": round(100 * missed[1] / len(words), 1),
+            }
+
+
+def _missed(stream: Stream, recording: Recording) -> int:
+    """Words whose middle lies in no utterance."""
+    longest = s_to_samples(CONFIG.stream.max_window_s)
+    segmenter = Segmenter(stream.options.vad, max_window=longest)
+    marks = [m for p in stream.speech.tolist() for m in segmenter.push(p)]
+    last = segmenter.end_now()
+    limits = [
+        (mark.at, isinstance(mark, Onset))
+        for mark in (*marks, last)
+        if isinstance(mark, Onset | Endpoint)
+    ]
+    middles = [(start + end) / 2 * SAMPLE_RATE for _, start, end in recording.words]
+    return sum(
+        not next((opens for at, opens in reversed(limits) if at <= middle), False)
+        for middle in middles
+    )
 
 
 def _print(
@@ -415,7 +407,9 @@ def main() -> None:
         "--minutes", type=float, default=10.0, help="of each sound without words"
     )
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="tables, of live soon cost noise")
+    parser.add_argument(
+        "--only", nargs="*", help="tables, of live soon cost noise heard"
+    )
     parser.add_argument("--json", type=Path, help="append JSON lines to this file")
     args = parser.parse_args()
     folder = models.resolve(EngineConfig(model=args.model), print)
@@ -435,6 +429,7 @@ def main() -> None:
         "soon": lambda: soon(bench, sets["singles"]),
         "cost": lambda: cost(bench, sets),
         "noise": lambda: noise(bench, 60 * args.minutes, args.seed),
+        "heard": lambda: heard(bench, speech, talks),
     }
     for title in args.only or tables:
         _print(title, tables[title](), facts, args.json)

@@ -45,10 +45,24 @@ class Speech:
         """The same in a room that hisses, ``snr_db`` below the speech."""
         recordings = self.pauses(count, seconds)
         for recording in recordings:
-            level = np.sqrt(np.mean(recording.samples**2)) * 10 ** (-snr_db / 20)
-            hiss = _pink(self._generator(), len(recording.samples))
-            recording.samples = recording.samples + (level * hiss).astype(np.float32)
+            self._add_noise(recording, snr_db)
         return recordings
+
+    def voices(self) -> list[Voice]:
+        """The reserved voices, those that speak more often more than once."""
+        # Festival starts a process for each sentence; its voice is left to `evaluate`.
+        return [
+            voice
+            for language in ("en", "de")
+            for voice in EVALUATION_VOICES[language]
+            if voice.engine != "festival"
+        ]
+
+    def in_noise(self, voice: Voice, seconds: float, snr_db: float) -> Recording:
+        """Sentences of one voice, with pauses, in a room that hisses."""
+        recording = self._said(voice, seconds, (0.2, 1.5))
+        self._add_noise(recording, snr_db)
+        return recording
 
     def overlapped(self, count: int, seconds: float) -> list[Recording]:
         """Each sentence begins before the one before it has faded: no pause."""
@@ -75,7 +89,11 @@ class Speech:
     def _talk(
         self, index: int, seconds: float, gap_s: tuple[float, float]
     ) -> Recording:
-        voice = self._voice("de" if index % 3 == 2 else "en")
+        return self._said(self._voice("de" if index % 3 == 2 else "en"), seconds, gap_s)
+
+    def _said(
+        self, voice: Voice, seconds: float, gap_s: tuple[float, float]
+    ) -> Recording:
         parts: list[Recording] = []
         gaps: list[float] = []
         while sum(part.duration for part in parts) + sum(gaps) < seconds:
@@ -84,8 +102,8 @@ class Speech:
         return self._laid_out(parts, gaps[:-1])
 
     def _voice(self, language: str) -> Voice:
-        # Festival starts a process for each sentence; its voice is left to `evaluate`.
-        voices = [v for v in EVALUATION_VOICES[language] if v.engine != "festival"]
+        german = language == "de"
+        voices = [v for v in self.voices() if v.name.startswith("de") == german]
         voice = self._rng.choice(voices)
         return Voice(voice.engine, voice.name, self._rng.uniform(0.85, 1.15))
 
@@ -123,6 +141,11 @@ class Speech:
             words,
             [part.words[-1][2] + at for at, part in zip(starts, parts)],
         )
+
+    def _add_noise(self, recording: Recording, snr_db: float) -> None:
+        level = np.sqrt(np.mean(recording.samples**2)) * 10 ** (-snr_db / 20)
+        hiss = _pink(self._generator(), len(recording.samples))
+        recording.samples = recording.samples + (level * hiss).astype(np.float32)
 
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng(self._rng.randrange(1 << 30))

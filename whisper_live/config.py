@@ -165,10 +165,17 @@ class SpeechConfig:
     vad_release: float = setting(
         0.25, "probability below which speech may have ended", low=0.01, high=0.95
     )
+    vad_gain: float = setting(
+        4.0,
+        "how many times as loud the speech detector hears the audio (clipped); with 1 "
+        "it loses more whispering in noise",
+        low=1,
+        high=100,
+    )
     vad_prominence: float = setting(
         8.0,
         "how many times a doubtful hiss (whispering?) counts that stands out from the "
-        "background; with 1 the speech probability is Silero's own",
+        "background; with 1 none does",
         low=1,
         high=100,
     )

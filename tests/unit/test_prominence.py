@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from whisper_live.audio import FRAME_SAMPLES, Samples
-from whisper_live.prominence import Prominence
+from whisper_live.prominence import Amplified, Prominence
 
 
 class Doubting:
@@ -79,3 +79,17 @@ def test_any_cut_gives_what_one_call_gives(size: int) -> None:
     cut = [one.score(frames[i : i + size]) for i in range(0, 400, size)]
     assert np.array_equal(np.concatenate(cut), whole)
     assert not len(one.score(frames[:0]))
+
+
+def test_what_is_heard_louder_is_clipped() -> None:
+    class Listening:
+        def score(self, frames: Samples) -> NDArray[np.float32]:
+            self.heard = frames
+            return np.full(len(frames), 0.5, np.float32)
+
+    detector = Listening()
+    frames = np.array([[0.1, -0.2], [0.4, -0.9]], np.float32)
+    assert Amplified(detector, 4.0).score(frames).tolist() == [0.5, 0.5]
+    assert detector.heard == pytest.approx(np.array([[0.4, -0.8], [1.0, -1.0]]))
+    assert detector.heard.dtype == np.float32
+    assert frames[1, 1] == np.float32(-0.9)  # the session reads its own samples

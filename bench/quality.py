@@ -98,7 +98,7 @@ class Bench:
     def stream(
         self, samples: Samples, language: str | None, detector: Detector | None = None
     ) -> Stream:
-        """A client that sends ``samples``; ``detector`` in the place of the daemon's."""
+        """A client that sends ``samples``; ``detector`` instead of the daemon's."""
         missing = -len(samples) % FRAME_SAMPLES
         frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
         speech = (detector or self._detector()).score(frames)

@@ -65,7 +65,7 @@ def _all(arguments: list[str]) -> int:
     common = ["--tokenizer", str(tokenizer), "--bfloat16", "--device", options.device]
     common += ["--processes", str(options.processes)]
     common += ["--minutes", str(options.minutes)]
-    strangers = ["--dropout", "0.15", "--digits", "0.4", "--start-at", "0.67"]
+    strangers = ["--dropout", "0.1", "--digits", "0.25"]
 
     def train(name: str, *more: str) -> str:
         _run("train", [str(clips), str(work / name), *common, *more])
@@ -80,12 +80,14 @@ def _all(arguments: list[str]) -> int:
     # Each time two runs of which it is a mean: sentences, and digits of strangers.
     leaving = ["--leave-out", options.leave_out]
     apart = train("apart", *leaving)
-    digits = train("apart_digits", *leaving, *strangers, "--start", apart)
+    digits = train(
+        "apart_digits", *leaving, *strangers, "--start", apart, "--start-at", "0.6"
+    )
     archive = str(options.fsdd / f"{options.leave_out}.tar.gz")
     left_out = export(work / "left_out", apart, digits)
     _run("evaluate", [left_out, "--only", "1", "--fsdd", archive])
     last = train("all", "--start", apart, "--start-at", "0.88")
-    digits = train("all_digits", *strangers, "--start", digits)
+    digits = train("all_digits", *strangers, "--start", digits, "--start-at", "0.92")
     return _run("evaluate", [export(model, last, digits)])
 
 

@@ -130,7 +130,7 @@ class Bench:
             )
             simulation.run()
             simulations.append(simulation)
-            heard += [account(r, s.told) for r, s in zip(part, streams)]
+            heard += [account(r.words, s.told) for r, s in zip(part, streams)]
         return heard, simulations
 
     def read_plainly(

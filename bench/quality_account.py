@@ -1,6 +1,6 @@
 """One client's account of what it was told, against what was said.
 
-Pure: messages in the protocol's form and a recording's known words in, counts out.
+Pure: messages in the protocol's form and the words spoken in, counts out.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.demo_model.material import Recording
 from bench.demo_model.metrics import matches
 from bench.quality_simulation import Told
 from whisper_live.wer import plain_words, word_errors
 
 __all__ = ["Heard", "account"]
 
+Words = Sequence[tuple[str, float, float]]  # word, start and end in s
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What became of one stream."""
 
-    recording: Recording
     text: str  # of the completed segments
     errors: int
     changed: int  # completed segments that did not stay as they were
@@ -33,8 +33,9 @@ class Heard:
     final_s: float  # last completed word after the last word's end
 
 
-def account(recording: Recording, messages: Sequence[Told]) -> Heard:
+def account(spoken: Words, messages: Sequence[Told]) -> Heard:
     """Go through a stream's messages as its client would."""
+    said = [part for word, _, _ in spoken for part in plain_words(word)]
     completed: list[dict[str, Any]] = []
     shown: list[str] = []
     changed = taken_back = 0
@@ -56,16 +57,15 @@ def account(recording: Recording, messages: Sequence[Told]) -> Heard:
         shown = words
     text = "".join(segment["text"] for segment in completed)
     return Heard(
-        recording,
         text,
-        word_errors(plain_words(recording.text), plain_words(text)),
+        word_errors(said, plain_words(text)),
         changed,
-        _doubled(recording, completed),
+        _doubled(said, completed),
         taken_back,
         len(shown),
-        _time_errors(recording, completed),
-        first_at - recording.words[0][1],
-        settled_at - recording.words[-1][2],
+        _time_errors(spoken, completed),
+        first_at - spoken[0][1],
+        settled_at - spoken[-1][2],
     )
 
 
@@ -76,11 +76,10 @@ def _common(left: Sequence[str], right: Sequence[str]) -> int:
     )
 
 
-def _doubled(recording: Recording, completed: Sequence[dict[str, Any]]) -> int:
+def _doubled(said: Sequence[str], completed: Sequence[dict[str, Any]]) -> int:
     """Seams over which words are said twice that were spoken once."""
     count = 0
-    spoken = plain_words(recording.text)
-    twice = set(zip(spoken, spoken[1:]))
+    twice = set(zip(said, said[1:]))
     for before, after in zip(completed, completed[1:]):
         left, right = plain_words(before["text"]), plain_words(after["text"])
         for size in range(1, 4):
@@ -90,15 +89,13 @@ def _doubled(recording: Recording, completed: Sequence[dict[str, Any]]) -> int:
     return count
 
 
-def _time_errors(
-    recording: Recording, completed: Sequence[dict[str, Any]]
-) -> list[float]:
+def _time_errors(spoken: Words, completed: Sequence[dict[str, Any]]) -> list[float]:
     found = [word for segment in completed for word in segment.get("words", ())]
-    spoken = ["".join(plain_words(word)) for word, _, _ in recording.words]
+    said = ["".join(plain_words(word)) for word, _, _ in spoken]
     heard = ["".join(plain_words(word["word"])) for word in found]
     errors = []
-    for expected, got in matches(spoken, heard):
-        _, start, end = recording.words[expected]
+    for expected, got in matches(said, heard):
+        _, start, end = spoken[expected]
         errors += [
             abs(float(found[got]["start"]) - start),
             abs(float(found[got]["end"]) - end),

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
-from bench.demo_model.material import Recording
 from bench.quality_account import Heard, account
 from bench.quality_simulation import Told
 
-SPOKEN = Recording(
-    np.zeros(16000, np.float32),
-    text="Turn on the light. Thank you.",
-    english="Turn on the light. Thank you.",
-    language="en",
-    voice="test",
-    words=[
-        ("Turn", 0.5, 0.7),
-        ("on", 0.7, 0.8),
-        ("the", 0.8, 0.9),
-        ("light.", 0.9, 1.3),
-        ("Thank", 2.0, 2.2),
-        ("you.", 2.2, 2.5),
-    ],
-)
+SPOKEN = [
+    ("Turn", 0.5, 0.7),
+    ("on", 0.7, 0.8),
+    ("the", 0.8, 0.9),
+    ("light.", 0.9, 1.3),
+    ("Thank", 2.0, 2.2),
+    ("you.", 2.2, 2.5),
+]
 
 
 def segment(

@@ -49,14 +49,8 @@ class Speech:
         return recordings
 
     def voices(self) -> list[Voice]:
-        """The reserved voices, those that speak more often more than once."""
-        # Festival starts a process for each sentence; its voice is left to `evaluate`.
-        return [
-            voice
-            for language in ("en", "de")
-            for voice in EVALUATION_VOICES[language]
-            if voice.engine != "festival"
-        ]
+        """Each reserved voice once."""
+        return list(dict.fromkeys(_voices("en") + _voices("de")))
 
     def in_noise(self, voice: Voice, seconds: float, snr_db: float) -> Recording:
         """Sentences of one voice, with pauses, in a room that hisses."""
@@ -102,9 +96,7 @@ class Speech:
         return self._laid_out(parts, gaps[:-1])
 
     def _voice(self, language: str) -> Voice:
-        german = language == "de"
-        voices = [v for v in self.voices() if v.name.startswith("de") == german]
-        voice = self._rng.choice(voices)
+        voice = self._rng.choice(_voices(language))
         return Voice(voice.engine, voice.name, self._rng.uniform(0.85, 1.15))
 
     def _sentence(self, voice: Voice) -> Recording:
@@ -149,6 +141,12 @@ class Speech:
 
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng(self._rng.randrange(1 << 30))
+
+
+def _voices(language: str) -> list[Voice]:
+    """Reserved voices as often as they are to be drawn."""
+    # Festival starts a process for each sentence; its voice is left to `evaluate`.
+    return [v for v in EVALUATION_VOICES[language] if v.engine != "festival"]
 
 
 # ------------------------------------------------------------------- without any word

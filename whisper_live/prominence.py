@@ -4,7 +4,7 @@ There is no voice in it, and it is soft.  So Silero hears everything louder, and
 it then doubts counts for more what is itself a hiss, stands out from the background and
 is not ruled out.  Voices and tones are left to Silero, who knows them; steady noise
 stands out from nothing.  Whether there are words in the rest is for the engine and for
-suppression to say.  ``bench.quality --only heard`` has what it is worth.
+suppression to say.  ``bench.quality --only missed`` has what it is worth.
 
 Owns the level of the background.  Knows nothing of thresholds or utterances.
 """
@@ -28,9 +28,8 @@ _BACKGROUND_FRAMES = round(4 / FRAME_S)  # speech has a gap in less than that
 _SMOOTHED_FRAMES = 3  # a background is not as low as its lowest frame
 _STANDS_OUT_DB = 10.0  # above the background: counts in full
 _HIDDEN_DB = 4.0  # above the background: counts for nothing
-_QUIET_DB = (
-    -50.0
-)  # below full scale, as heard; softer is no background to stand out from
+# Below full scale, amplified; what is softer is no background to stand out from.
+_QUIET_DB = -50.0
 # Spectral flatness, 0 for a tone to 1 for white noise.  Of doubtful frames 95 % were
 # above 0.023 in whispering, below 0.007 in music; none in 25 min of it above 0.03.
 _HISS_FLATNESS = 0.03

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.decode import StreamDecoder, open_stream
-from whisper_live.decode.codec import Resampler
-from whisper_live.decode.ogg import page_checksum
+from whisper_live.media.codec import Resampler
+from whisper_live.media.formats import StreamDecoder, open_stream
+from whisper_live.media.ogg import page_checksum
 
 OPUS_HEAD = b"OpusHead" + struct.pack("<BBHIhB", 1, 1, 312, 48_000, 0, 0)
 

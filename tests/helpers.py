@@ -15,21 +15,20 @@ from typing import Any
 import numpy as np
 
 from tests.protocol.clients import check_session
-from whisper_live import protocol
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples, s_to_samples
-from whisper_live.config import Config
-from whisper_live.engine.oracle import OracleDetector
-from whisper_live.engine.oracle_marks import (
-    Account,
-    NumberedWord,
-    account_for,
-    read_numbers,
-    read_words,
-    word_text,
-)
-from whisper_live.events import (
-    Cancel,
+from whisper_live.config.model import Config
+from whisper_live.inference.types import (
     Cancelled,
+    Hypothesis,
+    HypothesisSegment,
+    Outcome,
+    Request,
+    RequestKind,
+    Word,
+)
+from whisper_live.protocols import whisperlive as protocol
+from whisper_live.session.events import (
+    Cancel,
     ClientOptions,
     Close,
     Effect,
@@ -37,16 +36,19 @@ from whisper_live.events import (
     Event,
     Frames,
     Hello,
-    Hypothesis,
-    HypothesisSegment,
-    Outcome,
-    Request,
-    RequestKind,
     Send,
     Submit,
-    Word,
 )
-from whisper_live.session import Session, State
+from whisper_live.session.session import Session, State
+from whisper_live.testing.marks import (
+    Account,
+    NumberedWord,
+    account_for,
+    read_numbers,
+    read_words,
+    word_text,
+)
+from whisper_live.testing.oracle import OracleDetector
 
 __all__ = [
     "Clock",

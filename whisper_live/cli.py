@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from whisper_live import __version__
-from whisper_live.config import Config
-from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
-from whisper_live.settings import (
+from whisper_live.config.model import Config
+from whisper_live.config.sources import (
     ENVIRONMENT_PREFIX,
     CommandParser,
     Parser,
@@ -32,6 +31,7 @@ from whisper_live.settings import (
     positive,
     settings_table,
 )
+from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
 
 __all__ = ["COMMANDS", "Command", "ExitCode", "main"]
 
@@ -117,31 +117,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live import daemon
+    from whisper_live.server import process as daemon
 
     return daemon.run(config, arguments.reread)
 
 
 def _stream(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import stream
+    from whisper_live.commands import stream
 
     return stream.run(config, arguments)
 
 
 def _transcribe(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import transcribe
+    from whisper_live.commands import transcribe
 
     return transcribe.run(config, arguments)
 
 
 def _demo(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import demo
+    from whisper_live.commands import demo
 
     return demo.run(config, arguments)
 
 
 def _replay(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import replay
+    from whisper_live.commands import replay
 
     path = Path(arguments.log)
     if not path.is_file():
@@ -150,25 +150,25 @@ def _replay(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _capacity(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import capacity
+    from whisper_live.commands import capacity
 
     return capacity.run(config, arguments)
 
 
 def _audio_context(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import audio_context
+    from whisper_live.commands import audio_context
 
     return audio_context.run(config, arguments)
 
 
 def _status(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import status
+    from whisper_live.commands import status
 
     return status.run(config, arguments)
 
 
 def _doctor(config: Config, arguments: argparse.Namespace) -> int:
-    from whisper_live.client import doctor
+    from whisper_live.commands import doctor
 
     return doctor.run(config, arguments)
 

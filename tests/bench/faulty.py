@@ -18,7 +18,7 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.engine.oracle_marks import NumberedWord, read_words
+from whisper_live.testing.marks import NumberedWord, read_words
 
 SEGMENTS_SENT = 10
 

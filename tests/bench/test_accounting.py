@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.bench.faulty import Faults, faulty_server
-from whisper_live.client.load.crowd import Crowd, play, run_crowd, summarise_folder
-from whisper_live.client.load.material import Speech
-from whisper_live.client.load.measure import measure
-from whisper_live.client.load.sessionlog import read_logs
-from whisper_live.client.load.speaker import Dialogue
-from whisper_live.client.load.summary import Objective, Summary, summarise
+from whisper_live.testing.load.crowd import Crowd, play, run_crowd, summarise_folder
+from whisper_live.testing.load.material import Speech
+from whisper_live.testing.load.measure import measure
+from whisper_live.testing.load.sessionlog import read_logs
+from whisper_live.testing.load.speaker import Dialogue
+from whisper_live.testing.load.summary import Objective, Summary, summarise
 
 ALONE = summarise([])  # nobody erred
 SPEED = 8.0  # the marks do not mind, and the test is over sooner

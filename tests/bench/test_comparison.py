@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from bench.compare import plan, read_time
-from bench.contest import Found, Leg
-from bench.costs import Cost, cost_of
-from bench.findings import sections, streams_text
-from whisper_live.client.load.search import Search
-from whisper_live.client.load.summary import Objective, summarise
+from bench.capacity.compare import plan, read_time
+from bench.capacity.contest import Found, Leg
+from bench.capacity.costs import Cost, cost_of
+from bench.capacity.findings import sections, streams_text
+from whisper_live.testing.load.search import Search
+from whisper_live.testing.load.summary import Objective, summarise
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL = Cost("demo", "a model", "sentences", {"short": (), "full": ()}, ())
@@ -174,7 +174,7 @@ def test_a_whole_comparison_ends_within_its_budget(tmp_path: Path) -> None:
             *(
                 sys.executable,
                 "-m",
-                "bench.compare",
+                "bench.capacity.compare",
                 "--out",
                 str(out),
                 "--no-upstream",

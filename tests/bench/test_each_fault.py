@@ -16,12 +16,12 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 
 from whisper_live.audio import SAMPLE_RATE
-from whisper_live.client.load.crowd import Crowd, play
-from whisper_live.client.load.material import Speech
-from whisper_live.client.load.measure import SessionFigures, measure
-from whisper_live.client.load.sessionlog import read_logs
-from whisper_live.client.load.speaker import Dialogue
-from whisper_live.engine.oracle_marks import NumberedWord, read_words
+from whisper_live.testing.load.crowd import Crowd, play
+from whisper_live.testing.load.material import Speech
+from whisper_live.testing.load.measure import SessionFigures, measure
+from whisper_live.testing.load.sessionlog import read_logs
+from whisper_live.testing.load.speaker import Dialogue
+from whisper_live.testing.marks import NumberedWord, read_words
 
 
 @dataclass(slots=True)

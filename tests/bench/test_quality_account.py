@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.quality_account import Heard, account
-from bench.quality_simulation import Told
+from bench.quality.account import Heard, account
+from bench.quality.simulation import Told
 
 SPOKEN = [
     ("Turn", 0.5, 0.7),

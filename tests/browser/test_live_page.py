@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser.devtools import chromium, open_page
-from whisper_live.config import AccessConfig, Config, EngineConfig, ListenConfig
-from whisper_live.daemon import load_engine
-from whisper_live.server import Server
+from whisper_live.config.model import AccessConfig, Config, EngineConfig, ListenConfig
+from whisper_live.server.process import load_engine
+from whisper_live.server.server import Server
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "tests/data/speech"

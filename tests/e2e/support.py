@@ -13,15 +13,15 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from whisper_live import config as settings
 from whisper_live.audio import Samples
-from whisper_live.config import Config
-from whisper_live.engine import Engine
-from whisper_live.engine.oracle import Behaviour, OracleDetector, OracleEngine
-from whisper_live.engine.oracle_marks import read_numbers
-from whisper_live.roster import Loader
-from whisper_live.server import Server
-from whisper_live.vad import Detector
+from whisper_live.config import model as settings
+from whisper_live.config.model import Config
+from whisper_live.inference.engine import Engine
+from whisper_live.inference.model_registry import Loader
+from whisper_live.server.server import Server
+from whisper_live.testing.marks import read_numbers
+from whisper_live.testing.oracle import Behaviour, OracleDetector, OracleEngine
+from whisper_live.vad.silero import Detector
 
 PORT_ANY = settings.ListenConfig(port=0)
 FULL_SPEED = settings.LimitConfig(audio_rate=0.0)

@@ -8,12 +8,13 @@ import tempfile
 import pytest
 
 from tests.e2e.support import quick, running, whole_session
-from whisper_live import final_pass
-from whisper_live.config import Config, StreamConfig
-from whisper_live.engine.oracle import Behaviour
-from whisper_live.engine.oracle_marks import read_numbers, write_speech
-from whisper_live.events import Request, RequestKind, VadOptions
-from whisper_live.final_pass import plan_windows
+from whisper_live.config.model import Config, StreamConfig
+from whisper_live.inference.types import Request, RequestKind
+from whisper_live.offline import final_pass
+from whisper_live.offline.final_pass import plan_windows
+from whisper_live.session.events import VadOptions
+from whisper_live.testing.marks import read_numbers, write_speech
+from whisper_live.testing.oracle import Behaviour
 
 GROUPS = [list(range(i, i + 5)) for i in range(0, 100, 5)]
 WORDS = [number for group in GROUPS for number in group]

@@ -13,8 +13,8 @@ import pytest
 
 from tests.e2e.support import Client, client, quick, running
 from whisper_live.audio import Samples
-from whisper_live.engine.oracle import Behaviour
-from whisper_live.engine.oracle_marks import account_for, write_speech
+from whisper_live.testing.marks import account_for, write_speech
+from whisper_live.testing.oracle import Behaviour
 
 
 def minute(session: int, chance: random.Random) -> tuple[Samples, list[int]]:

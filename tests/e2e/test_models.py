@@ -11,15 +11,15 @@ import pytest
 
 from tests.e2e.support import client, quick, running, whole_session
 from tests.engine.models import model_folder, sentences
-from whisper_live import connection
-from whisper_live.config import Config
-from whisper_live.daemon import FurtherModels
-from whisper_live.engine import Engine
-from whisper_live.engine.oracle import Behaviour, OracleEngine
-from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.config.model import Config
 from whisper_live.errors import EngineUnavailable
-from whisper_live.events import Outcome, Request
-from whisper_live.vad import SileroModel
+from whisper_live.inference.engine import Engine
+from whisper_live.inference.types import Outcome, Request
+from whisper_live.server import connection
+from whisper_live.server.process import FurtherModels
+from whisper_live.testing.marks import write_speech
+from whisper_live.testing.oracle import Behaviour, OracleEngine
+from whisper_live.vad.silero import SileroModel
 
 SPEECH = write_speech([[1, 2, 3], [4]], pause_s=0.8)[0]
 

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from tests.e2e.support import quick, running, whole_session
-from whisper_live.config import LogConfig
-from whisper_live.engine.oracle import Behaviour
-from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.config.model import LogConfig
+from whisper_live.testing.marks import write_speech
+from whisper_live.testing.oracle import Behaviour
 
 REPLAY = (
-    "import sys; from pathlib import Path; from whisper_live.client import replay; "
+    "import sys; from pathlib import Path; from whisper_live.commands import replay; "
 )
 REPLAY += "sys.exit(replay.run(Path(sys.argv[1])))"
 

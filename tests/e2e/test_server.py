@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.support import client, quick, running, whole_session
-from whisper_live import connection
-from whisper_live.engine.oracle import Behaviour
-from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.server import connection
+from whisper_live.testing.marks import write_speech
+from whisper_live.testing.oracle import Behaviour
 
 
 @pytest.fixture(autouse=True)

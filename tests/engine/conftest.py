@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.random_model import SHAPES, build
+from bench.engine.random_model import SHAPES, build
 from tests.engine.models import model_folder, sentences
 from tests.engine.requests import request, words
-from whisper_live.config import EngineConfig
-from whisper_live.engine.call import Call
-from whisper_live.engine.local import LocalEngine, load
+from whisper_live.config.model import EngineConfig
+from whisper_live.inference.ctranslate2.batch import Call
+from whisper_live.inference.ctranslate2.engine import CTranslate2Engine, load
 
 
-def _loaded(model: Path, audio_context: str) -> LocalEngine:
+def _loaded(model: Path, audio_context: str) -> CTranslate2Engine:
     config = EngineConfig(
         model=str(model), audio_context=audio_context, workers=2, threads=1
     )
@@ -30,7 +30,7 @@ def real_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def local(real_folder: Path) -> Iterator[LocalEngine]:
+def local(real_folder: Path) -> Iterator[CTranslate2Engine]:
     """Real weights, short audio contexts."""
     engine = _loaded(real_folder, "2")
     yield engine
@@ -38,7 +38,7 @@ def local(real_folder: Path) -> Iterator[LocalEngine]:
 
 
 @pytest.fixture(scope="session")
-def alone(local: LocalEngine) -> tuple[str, ...]:
+def alone(local: CTranslate2Engine) -> tuple[str, ...]:
     """What the model says to each sentence by itself."""
 
     async def ask() -> tuple[str, ...]:
@@ -57,17 +57,17 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def loaded_nano(nano_folder: Path) -> LocalEngine:
+def loaded_nano(nano_folder: Path) -> CTranslate2Engine:
     """Loaded once; tests get engines of their own around its model."""
     return _loaded(nano_folder, "2")
 
 
 @pytest.fixture
-def nano(loaded_nano: LocalEngine) -> Iterator[LocalEngine]:
+def nano(loaded_nano: CTranslate2Engine) -> Iterator[CTranslate2Engine]:
     """Its own engine for each test, to be closed or spoiled."""
     calls = [
         Call(call._model, call.prompts, to_cpu=False) for call in loaded_nano._calls
     ]
-    engine = LocalEngine(loaded_nano.info, calls, mels=80, contexts=(200, 300))
+    engine = CTranslate2Engine(loaded_nano.info, calls, mels=80, contexts=(200, 300))
     yield engine
     asyncio.run(engine.close())

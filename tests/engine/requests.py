@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from whisper_live.audio import Samples
-from whisper_live.events import (
+from whisper_live.inference.types import (
     DecodeOptions,
     Hypothesis,
     Request,

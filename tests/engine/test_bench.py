@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import batch_gain
-from bench.engine import measure
-from whisper_live.engine.local import LocalEngine
+from bench.engine import batch_gain
+from bench.engine.throughput import measure
+from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
 
 
-async def test_both_sides_are_measured(nano: LocalEngine) -> None:
+async def test_both_sides_are_measured(nano: CTranslate2Engine) -> None:
     figures = await measure(nano, 2, batch=2, rounds=1, calls=1)
     assert figures["bare_audio_s_per_s"] > 0
     assert figures["ours_audio_s_per_s"] > 0
@@ -38,7 +38,14 @@ def test_the_gain_of_batching_is_measured(
 
 @pytest.mark.slow
 def test_a_start_is_measured(nano_folder: Path) -> None:
-    command = [sys.executable, "-m", "bench.warm_start", "--child", "2", "--noise"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.engine.warm_start",
+        "--child",
+        "2",
+        "--noise",
+    ]
     done = subprocess.run(
         [*command, "--model", str(nano_folder), "--workers", "1"],
         cwd=Path(__file__).parents[2],

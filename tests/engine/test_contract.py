@@ -11,11 +11,16 @@ import pytest
 from tests.engine.models import sentences
 from tests.engine.requests import request, text, words
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.engine import Engine
-from whisper_live.engine.oracle import OracleEngine
-from whisper_live.engine.oracle_marks import word_text, write_words
 from whisper_live.errors import EngineUnavailable
-from whisper_live.events import DecodeOptions, Hypothesis, Request, RequestFailed
+from whisper_live.inference.engine import Engine
+from whisper_live.inference.types import (
+    DecodeOptions,
+    Hypothesis,
+    Request,
+    RequestFailed,
+)
+from whisper_live.testing.marks import word_text, write_words
+from whisper_live.testing.oracle import OracleEngine
 
 
 @dataclass(frozen=True)

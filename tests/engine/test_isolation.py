@@ -15,10 +15,15 @@ import pytest
 
 from tests.engine.requests import request, text, why
 from whisper_live.audio import Samples
-from whisper_live.engine import Again
-from whisper_live.engine.local import LocalEngine
 from whisper_live.errors import EngineUnavailable
-from whisper_live.events import DecodeOptions, Hypothesis, Request, RequestFailed
+from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
+from whisper_live.inference.engine import Again
+from whisper_live.inference.types import (
+    DecodeOptions,
+    Hypothesis,
+    Request,
+    RequestFailed,
+)
 
 # Forced prefixes are how a row is told from its neighbours inside a call.
 GOOD = DecodeOptions(language="en", prefix="yes")
@@ -45,7 +50,7 @@ class Faulty:
 
 
 def spoil(
-    engine: LocalEngine, fault: Callable[[Sequence[Sequence[int]]], None]
+    engine: CTranslate2Engine, fault: Callable[[Sequence[Sequence[int]]], None]
 ) -> Faulty:
     """Put a fault into one lane's model and take the others' place with it."""
     faulty = Faulty(engine._calls[0]._model, fault)
@@ -54,7 +59,7 @@ def spoil(
     return faulty
 
 
-def on_poison(engine: LocalEngine) -> Callable[[Sequence[Sequence[int]]], None]:
+def on_poison(engine: CTranslate2Engine) -> Callable[[Sequence[Sequence[int]]], None]:
     """Raises where any prompt ends in the poisoned prefix."""
     marked = engine._calls[0].prompts.build(POISON, "en").tokens
 
@@ -73,7 +78,7 @@ def audio() -> Samples:
 
 @pytest.mark.parametrize("guilty", range(4))
 async def test_the_guilty_row_stands_alone(
-    nano: LocalEngine, audio: Samples, guilty: int
+    nano: CTranslate2Engine, audio: Samples, guilty: int
 ) -> None:
     faulty = spoil(nano, on_poison(nano))
     rows = [request(audio, POISON if i == guilty else GOOD) for i in range(4)]
@@ -91,7 +96,7 @@ async def test_the_guilty_row_stands_alone(
 
 
 async def test_an_attempt_that_raises_leaves_the_text_of_those_before(
-    nano: LocalEngine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples
 ) -> None:
     fault, is_first = on_poison(nano), True
     faulty = spoil(nano, lambda prompts: None if is_first else fault(prompts))
@@ -111,7 +116,7 @@ async def test_an_attempt_that_raises_leaves_the_text_of_those_before(
 
 
 async def test_words_that_cannot_be_aligned_are_still_text(
-    nano: LocalEngine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples
 ) -> None:
     def refuse(*args: Any) -> Any:
         raise RuntimeError("injected fault")
@@ -126,7 +131,7 @@ async def test_words_that_cannot_be_aligned_are_still_text(
 
 
 async def test_two_guilty_rows_do_not_hide_behind_each_other(
-    nano: LocalEngine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples
 ) -> None:
     spoil(nano, on_poison(nano))
     kinds = [POISON, GOOD, GOOD, POISON]
@@ -140,7 +145,7 @@ async def test_two_guilty_rows_do_not_hide_behind_each_other(
     ("calls", "rate"), [(25, 0.1), pytest.param(1000, 0.01, marks=pytest.mark.slow)]
 )
 async def test_many_calls_with_poisoned_rows(
-    nano: LocalEngine, audio: Samples, calls: int, rate: float
+    nano: CTranslate2Engine, audio: Samples, calls: int, rate: float
 ) -> None:
     faulty = spoil(nano, on_poison(nano))
     (expected,) = await nano.transcribe([request(audio, GOOD)])
@@ -166,7 +171,7 @@ async def test_many_calls_with_poisoned_rows(
 
 
 async def test_a_failure_says_nothing_of_what_the_call_was_given(
-    nano: LocalEngine, audio: Samples, caplog: pytest.LogCaptureFixture
+    nano: CTranslate2Engine, audio: Samples, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = "-".join(["purple", "canary"])
 
@@ -181,7 +186,7 @@ async def test_a_failure_says_nothing_of_what_the_call_was_given(
 
 
 async def test_out_of_memory_halves_the_batch_and_remembers(
-    nano: LocalEngine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples
 ) -> None:
     def fault(prompts: Sequence[Sequence[int]]) -> None:
         if len(prompts) > 2:
@@ -195,7 +200,9 @@ async def test_out_of_memory_halves_the_batch_and_remembers(
         assert faulty.calls == expected
 
 
-async def _on_one_lane(engine: LocalEngine, rows: list[Request]) -> Sequence[object]:
+async def _on_one_lane(
+    engine: CTranslate2Engine, rows: list[Request]
+) -> Sequence[object]:
     """Each lane learns by itself: ask the first one."""
     call = engine._calls[0]
     prepared = [engine._row(row) for row in rows]
@@ -204,7 +211,7 @@ async def _on_one_lane(engine: LocalEngine, rows: list[Request]) -> Sequence[obj
 
 
 async def test_a_row_too_large_for_memory_fails_alone(
-    nano: LocalEngine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples
 ) -> None:
     def fault(prompts: Sequence[Sequence[int]]) -> None:
         raise MemoryError("std::bad_alloc")
@@ -216,7 +223,7 @@ async def test_a_row_too_large_for_memory_fails_alone(
 
 
 async def test_a_lost_device_is_not_blamed_on_rows(
-    nano: LocalEngine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples
 ) -> None:
     def fault(prompts: Sequence[Sequence[int]]) -> None:
         raise RuntimeError("CUDA failed with error an illegal memory access")

@@ -15,19 +15,24 @@ import pytest
 from tests.engine.models import MARGIN_S, SPEECH, sentences
 from tests.engine.requests import request, text, why, words
 from whisper_live.audio import SAMPLE_RATE
-from whisper_live.config import EngineConfig
-from whisper_live.engine import Again
-from whisper_live.engine.call import Call
-from whisper_live.engine.local import CONTEXT_HOPS, ROOM_HOPS, LocalEngine, load
-from whisper_live.engine.row import Row
+from whisper_live.config.model import EngineConfig
 from whisper_live.errors import ConfigError, EngineUnavailable, WindowRejected
-from whisper_live.events import DecodeOptions, Hypothesis, RequestFailed, Task
+from whisper_live.inference.ctranslate2.batch import Call
+from whisper_live.inference.ctranslate2.engine import (
+    CONTEXT_HOPS,
+    ROOM_HOPS,
+    CTranslate2Engine,
+    load,
+)
+from whisper_live.inference.ctranslate2.row import Row
+from whisper_live.inference.engine import Again
+from whisper_live.inference.types import DecodeOptions, Hypothesis, RequestFailed, Task
 
 ENGLISH = DecodeOptions(language="en")
 KITCHEN, DOOR, TIME = range(3)
 
 
-async def test_words_and_times(local: LocalEngine) -> None:
+async def test_words_and_times(local: CTranslate2Engine) -> None:
     asked = [request(audio, start=5000) for _, audio in sentences()]
     outcomes = await local.transcribe(asked)
     right = [words(o) == said for o, (said, _) in zip(outcomes, sentences())]
@@ -56,7 +61,7 @@ async def test_the_whole_context_gives_the_same_words(real_folder: Path) -> None
 
 
 async def test_language_is_detected_where_it_was_not_given(
-    local: LocalEngine, alone: tuple[str, ...]
+    local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:
     rows = [(DOOR, None), (TIME, "en"), (KITCHEN, None)]
     asked = [
@@ -71,7 +76,7 @@ async def test_language_is_detected_where_it_was_not_given(
         assert words(outcome) == alone[which]
 
 
-async def test_word_times_follow_the_speech(local: LocalEngine) -> None:
+async def test_word_times_follow_the_speech(local: CTranslate2Engine) -> None:
     options = dataclasses.replace(ENGLISH, word_timestamps=True)
     asked = [request(audio, options, start=1600) for _, audio in sentences()]
     asked.insert(1, request(sentences()[DOOR][1]))  # one that wants no words
@@ -91,7 +96,7 @@ async def test_word_times_follow_the_speech(local: LocalEngine) -> None:
             position = word.end
 
 
-async def test_word_times_are_those_of_the_recording(local: LocalEngine) -> None:
+async def test_word_times_are_those_of_the_recording(local: CTranslate2Engine) -> None:
     sentence = json.loads((SPEECH / "commands.json").read_text())["sentences"][KITCHEN]
     options = dataclasses.replace(ENGLISH, word_timestamps=True)
     audio = sentences()[KITCHEN][1]
@@ -118,7 +123,7 @@ MIXED = [
 ]
 
 
-async def test_mixed_rows_give_what_each_gives_alone(local: LocalEngine) -> None:
+async def test_mixed_rows_give_what_each_gives_alone(local: CTranslate2Engine) -> None:
     spoken = sentences()
     asked = [
         request(np.tile(spoken[i % 3][1], 1 + i % 2), options)
@@ -140,7 +145,7 @@ async def test_mixed_rows_give_what_each_gives_alone(local: LocalEngine) -> None
     assert text(together[3]).startswith(" turn on the")
 
 
-async def test_equal_rows_share_their_calls(local: LocalEngine) -> None:
+async def test_equal_rows_share_their_calls(local: CTranslate2Engine) -> None:
     calls: list[tuple[str, int]] = []
 
     class Counting:
@@ -195,7 +200,10 @@ SPOILED: list[tuple[DecodeOptions, str]] = [
 
 @pytest.mark.parametrize(("options", "reason"), SPOILED)
 async def test_a_spoiled_row_fails_alone(
-    local: LocalEngine, alone: tuple[str, ...], options: DecodeOptions, reason: str
+    local: CTranslate2Engine,
+    alone: tuple[str, ...],
+    options: DecodeOptions,
+    reason: str,
 ) -> None:
     audio, other = sentences()[DOOR][1], sentences()[TIME][1]
     rows = [request(audio), request(audio, options), request(other), request(audio)]
@@ -220,7 +228,7 @@ async def test_a_spoiled_row_fails_alone(
     ],
 )
 async def test_spoiled_samples_fail_alone(
-    local: LocalEngine, alone: tuple[str, ...], audio: Any, reason: str
+    local: CTranslate2Engine, alone: tuple[str, ...], audio: Any, reason: str
 ) -> None:
     good = sentences()[DOOR][1]
     bad = request(audio)
@@ -232,7 +240,7 @@ async def test_spoiled_samples_fail_alone(
 
 
 async def test_a_huge_prompt_is_cut_not_refused(
-    local: LocalEngine, alone: tuple[str, ...]
+    local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:
     audio = sentences()[DOOR][1]
     huge = DecodeOptions(language="en", prompt="what time is it " * 100_000)
@@ -243,7 +251,7 @@ async def test_a_huge_prompt_is_cut_not_refused(
 
 @pytest.mark.parametrize("samples", [0, 1, 200, 1599])
 async def test_no_call_for_less_than_a_tenth_of_a_second(
-    local: LocalEngine, samples: int
+    local: CTranslate2Engine, samples: int
 ) -> None:
     short = request(np.zeros(samples, np.float32), DecodeOptions(language=None))
     before = local.inside_s
@@ -252,7 +260,7 @@ async def test_no_call_for_less_than_a_tenth_of_a_second(
     assert local.inside_s == before
 
 
-async def test_every_length_up_to_thirty_seconds(local: LocalEngine) -> None:
+async def test_every_length_up_to_thirty_seconds(local: CTranslate2Engine) -> None:
     quiet = np.zeros(30 * SAMPLE_RATE, np.float32)
     for samples in (1600, 2 * SAMPLE_RATE, 2**18, 30 * SAMPLE_RATE):
         (outcome,) = await local.transcribe([request(quiet[:samples])])
@@ -260,7 +268,7 @@ async def test_every_length_up_to_thirty_seconds(local: LocalEngine) -> None:
 
 
 async def test_prepared_rows_give_the_same(
-    local: LocalEngine, alone: tuple[str, ...]
+    local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:
     asked = request(sentences()[TIME][1])
     ready = local.prepare(asked)
@@ -274,7 +282,7 @@ async def test_prepared_rows_give_the_same(
 
 
 async def test_only_the_unbelievable_row_is_tried_again(
-    local: LocalEngine, alone: tuple[str, ...]
+    local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:
     audio, other = sentences()[DOOR][1], sentences()[TIME][1]
     # whatever the model adds to this, it repeats itself too much to be believed
@@ -299,7 +307,7 @@ async def test_only_the_unbelievable_row_is_tried_again(
 
 
 async def test_cancelling_a_wait_harms_nothing(
-    local: LocalEngine, alone: tuple[str, ...]
+    local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:
     audio = sentences()[DOOR][1]
     waits = [asyncio.create_task(local.transcribe([request(audio)])) for _ in range(6)]
@@ -312,7 +320,7 @@ async def test_cancelling_a_wait_harms_nothing(
     assert words(results[5][0]) == alone[DOOR]
 
 
-async def test_a_closed_engine_says_so(nano: LocalEngine) -> None:
+async def test_a_closed_engine_says_so(nano: CTranslate2Engine) -> None:
     audio = np.zeros(16_000, np.float32)
     await nano.transcribe([request(audio)])
     await nano.close()
@@ -322,7 +330,7 @@ async def test_a_closed_engine_says_so(nano: LocalEngine) -> None:
 
 @pytest.mark.parametrize(("within_s", "run"), [(60.0, 8), (0.0, 2)])
 def test_warm_up_runs_every_shape(
-    nano: LocalEngine, within_s: float, run: int, monkeypatch: pytest.MonkeyPatch
+    nano: CTranslate2Engine, within_s: float, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
     ran: dict[Call, list[tuple[int, int]]] = {call: [] for call in nano._calls}
@@ -362,7 +370,7 @@ def test_impossible_audio_contexts_are_named(setting: str) -> None:
         load(config, max_batch=1, progress=lambda line: None)
 
 
-def test_facts(local: LocalEngine) -> None:
+def test_facts(local: CTranslate2Engine) -> None:
     info = local.info
     assert (info.name, info.device, info.workers) == ("local", "cpu", 2)
     assert info.compute_type.startswith("int8")

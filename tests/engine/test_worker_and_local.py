@@ -10,16 +10,21 @@ import pytest
 
 from tests.engine.models import sentences
 from tests.engine.requests import request, text, words
-from whisper_live.config import BatchConfig
-from whisper_live.engine import Forgetting, Preparing
-from whisper_live.engine.local import LocalEngine
-from whisper_live.events import DecodeOptions, Hypothesis, Outcome, RequestFailed
-from whisper_live.metrics import Metrics
-from whisper_live.worker import Worker
+from whisper_live.config.model import BatchConfig
+from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
+from whisper_live.inference.engine import Forgetting, Preparing
+from whisper_live.inference.types import (
+    DecodeOptions,
+    Hypothesis,
+    Outcome,
+    RequestFailed,
+)
+from whisper_live.inference.worker import Worker
+from whisper_live.observability.metrics import Metrics
 
 
 @pytest.fixture
-async def worker(local: LocalEngine) -> AsyncIterator[Worker]:
+async def worker(local: CTranslate2Engine) -> AsyncIterator[Worker]:
     worker = Worker(local, BatchConfig(batch_size=4), metrics=Metrics())
     running = asyncio.create_task(worker.run())
     yield worker
@@ -27,7 +32,7 @@ async def worker(local: LocalEngine) -> AsyncIterator[Worker]:
     await running
 
 
-def test_the_worker_may_use_all_that_it_offers(local: LocalEngine) -> None:
+def test_the_worker_may_use_all_that_it_offers(local: CTranslate2Engine) -> None:
     assert isinstance(local, Preparing)
     assert isinstance(local, Forgetting)
 
@@ -64,7 +69,7 @@ async def test_who_passed_does_not_wait_for_who_must_try_again(
 
 
 async def test_a_forgotten_session_leaves_nothing(
-    worker: Worker, local: LocalEngine, alone: tuple[str, ...]
+    worker: Worker, local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:
     one = request(sentences()[0][1])
     done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

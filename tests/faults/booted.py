@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from tests.e2e.support import Client
 from tests.faults.certificates import certificate
 from tests.faults.process import get
-from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.testing.marks import write_speech
 
 UNIT = "whisper-live"
 DROP_INS = Path(f"/etc/systemd/system/{UNIT}.service.d")

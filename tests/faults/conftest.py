@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from whisper_live import connection
+from whisper_live.server import connection
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from whisper_live import cli, daemon
-from whisper_live.config import Config
-from whisper_live.engine import Engine
-from whisper_live.engine.oracle import Behaviour, OracleDetector, OracleEngine
+from whisper_live import cli
+from whisper_live.config.model import Config
 from whisper_live.errors import EngineUnavailable
-from whisper_live.events import Outcome, Request
-from whisper_live.vad import Detector
+from whisper_live.inference.engine import Engine
+from whisper_live.inference.types import Outcome, Request
+from whisper_live.server import process as daemon
+from whisper_live.testing.oracle import Behaviour, OracleDetector, OracleEngine
+from whisper_live.vad.silero import Detector
 
 
 class Lost(OracleEngine):

@@ -31,11 +31,11 @@ from tests.faults.attacks import (
     upgrade,
 )
 from tests.faults.process import get
-from whisper_live.connection import Connection
-from whisper_live.engine.oracle import OracleDetector, OracleEngine
-from whisper_live.engine.oracle_marks import write_speech
-from whisper_live.server import Server
-from whisper_live.session import Session
+from whisper_live.server.connection import Connection
+from whisper_live.server.server import Server
+from whisper_live.session.session import Session
+from whisper_live.testing.marks import write_speech
+from whisper_live.testing.oracle import OracleDetector, OracleEngine
 
 WORDS = list(range(1, 25))
 SPEECH = write_speech([WORDS[:12], WORDS[12:]], pause_s=0.8)[0]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tests.e2e.support import client, quick, running
 from whisper_live.audio import FRAME_S, Samples
-from whisper_live.engine.oracle import Behaviour, OracleDetector
-from whisper_live.engine.oracle_marks import write_speech
-from whisper_live.server import Server
+from whisper_live.server.server import Server
+from whisper_live.testing.marks import write_speech
+from whisper_live.testing.oracle import Behaviour, OracleDetector
 
 
 async def test_who_waits_is_told_from_how_long_sessions_last() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import daemon
-from whisper_live.engine.oracle_marks import read_numbers, write_speech
+from whisper_live.testing.marks import read_numbers, write_speech
 
 AIOHTTP = """
 import asyncio, json, pathlib, sys

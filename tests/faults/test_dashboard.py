@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from whisper_live.metrics import Metrics
+from whisper_live.observability.metrics import Metrics
 
 DASHBOARD = Path(__file__).parents[2] / "systemd" / "grafana-dashboard.json"
 SERIES = re.compile(r"\b(?:whisper_live|process)_[a-z_]+\b")

@@ -25,13 +25,14 @@ from tests.e2e.support import Client, client, quick, running, whole_session
 from tests.faults.attacks import abort, open_raw
 from tests.faults.certificates import certificate
 from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
-from whisper_live import cli, recorder, systemd
-from whisper_live.config import Config, LogConfig
-from whisper_live.daemon import run
-from whisper_live.engine.oracle import Behaviour, OracleEngine
-from whisper_live.engine.oracle_marks import write_speech
+from whisper_live import cli
+from whisper_live.config.model import Config, LogConfig
 from whisper_live.errors import ConfigError
-from whisper_live.events import Outcome, Request
+from whisper_live.inference.types import Outcome, Request
+from whisper_live.server import recorder, systemd
+from whisper_live.server.process import run
+from whisper_live.testing.marks import write_speech
+from whisper_live.testing.oracle import Behaviour, OracleEngine
 
 ROOT = Path(__file__).parents[2]
 

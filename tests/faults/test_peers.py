@@ -16,10 +16,11 @@ import pytest
 
 from tests.e2e.support import client, quick, running
 from tests.faults.attacks import BINARY, HELLO, TEXT, abort, frame, open_socket
-from whisper_live import outbox, pulse
-from whisper_live.config import ListenConfig
-from whisper_live.engine.oracle_marks import account_for, write_speech
-from whisper_live.server import Server
+from whisper_live.config.model import ListenConfig
+from whisper_live.server import keepalive as pulse
+from whisper_live.server import sender as outbox
+from whisper_live.server.server import Server
+from whisper_live.testing.marks import account_for, write_speech
 
 FOREVER = 3600.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.boot import boot, why_not
-from whisper_live.settings import settings_table
+from whisper_live.config.sources import settings_table
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"

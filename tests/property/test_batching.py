@@ -26,9 +26,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from whisper_live.batching import BACKGROUND_SHARE, Batcher
-from whisper_live.config import BatchConfig
-from whisper_live.events import Outcome, Request, RequestKind
+from whisper_live.config.model import BatchConfig
+from whisper_live.inference.batching import BACKGROUND_SHARE, Batcher
+from whisper_live.inference.types import Outcome, Request, RequestKind
 
 PARTIAL, FINAL = RequestKind.PARTIAL, RequestKind.FINAL
 BACKGROUND = RequestKind.BACKGROUND

@@ -24,8 +24,8 @@ from tests.decode_media import (
     webm,
 )
 from whisper_live.audio import Samples
-from whisper_live.decode import open_stream
 from whisper_live.errors import DecodeError
+from whisper_live.media.formats import open_stream
 
 MEDIA = {
     "webm_browser": lambda: webm(opus_packets(1.0)),

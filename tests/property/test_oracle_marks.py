@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_live.audio import Samples
-from whisper_live.engine.oracle_marks import (
+from whisper_live.testing.marks import (
     MAX_NUMBER,
     NumberedWord,
     read_words,

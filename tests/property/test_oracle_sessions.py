@@ -16,28 +16,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.quality_simulation import Simulation, Stream
+from bench.quality.simulation import Simulation, Stream
 from tests.helpers import SessionHarness, frames_of, hear_marks, left_out
 from tests.protocol.clients import check_session
 from whisper_live.audio import FRAME_S, FRAME_SAMPLES, Samples, s_to_samples
-from whisper_live.config import BatchConfig, Config, StreamConfig
-from whisper_live.engine.oracle_marks import (
+from whisper_live.config.model import BatchConfig, Config, StreamConfig
+from whisper_live.errors import WindowRejected
+from whisper_live.inference.types import Outcome, Request, RequestFailed
+from whisper_live.session.events import ClientOptions, Frames, VadOptions
+from whisper_live.testing.marks import (
     NumberedWord,
     account_for,
     read_numbers,
     write_monologue,
     write_speech,
 )
-from whisper_live.errors import WindowRejected
-from whisper_live.events import (
-    ClientOptions,
-    Frames,
-    Outcome,
-    Request,
-    RequestFailed,
-    VadOptions,
-)
-from whisper_live.vad import EverythingIsSpeech
+from whisper_live.vad.silero import EverythingIsSpeech
 
 CONFIG = Config(batch=BatchConfig(request_timeout_s=5.0))
 

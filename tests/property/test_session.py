@@ -18,26 +18,28 @@ from hypothesis.stateful import (
 
 from tests.helpers import Hear, SessionHarness, frames_of, hear_marks, heard_words
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, s_to_samples
-from whisper_live.config import Config, LimitConfig, StreamConfig
-from whisper_live.engine.oracle_marks import write_speech
+from whisper_live.config.model import Config, LimitConfig, StreamConfig
 from whisper_live.errors import EngineTimeout, ProtocolError, WindowRejected
-from whisper_live.events import (
+from whisper_live.inference.types import (
+    Hypothesis,
+    HypothesisSegment,
+    Request,
+    RequestFailed,
+    RequestKind,
+    Timing,
+    Word,
+)
+from whisper_live.session.events import (
     ClientOptions,
     Drain,
     EndOfAudio,
     Frames,
     Hello,
-    Hypothesis,
-    HypothesisSegment,
     PeerGone,
-    Request,
-    RequestFailed,
-    RequestKind,
-    Timing,
     VadOptions,
-    Word,
 )
-from whisper_live.session import State
+from whisper_live.session.session import State
+from whisper_live.testing.marks import write_speech
 
 TEXTS = ("one", "two", "Two,", "three", "-five", "好", "世。", "...", "ไป", "don't")
 PROBABILITIES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.9, 1.0)

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.protocol.upstream import Wire
-from whisper_live import protocol
 from whisper_live.audio import s_to_samples
-from whisper_live.events import Dropped, Segment, Word
+from whisper_live.inference.types import Word
+from whisper_live.protocols import whisperlive as protocol
+from whisper_live.session.events import Dropped, Segment
 
 __all__ = ["AUDIO_S", "TEXTS", "completed", "converse", "messages", "partial"]
 

@@ -19,9 +19,9 @@ import pytest
 
 from tests.decode_media import drain, reference
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.decode import StreamDecoder, open_stream
-from whisper_live.decode.files import read_file
 from whisper_live.errors import DecodeError
+from whisper_live.media.files import read_file
+from whisper_live.media.formats import StreamDecoder, open_stream
 
 REPOSITORY = Path(__file__).parents[2]
 OWN = REPOSITORY / "tests" / "data" / "browser"

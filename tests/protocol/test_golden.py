@@ -18,10 +18,17 @@ import pytest
 
 from tests.protocol import golden
 from tests.protocol.clients import Chrome, Ios, Python, check_session
-from whisper_live import protocol
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE
-from whisper_live.config import Config
-from whisper_live.events import (
+from whisper_live.config.model import Config
+from whisper_live.inference.types import (
+    Hypothesis,
+    HypothesisSegment,
+    Request,
+    Timing,
+    Word,
+)
+from whisper_live.protocols import whisperlive as protocol
+from whisper_live.session.events import (
     ClientOptions,
     Close,
     Effect,
@@ -29,16 +36,11 @@ from whisper_live.events import (
     Event,
     Frames,
     Hello,
-    Hypothesis,
-    HypothesisSegment,
     PeerGone,
-    Request,
     Send,
     Submit,
-    Timing,
-    Word,
 )
-from whisper_live.session import Session
+from whisper_live.session.session import Session
 
 LOGS = sorted(golden.GOLDEN.glob("*.jsonl"))
 PLAYED = [path for path in LOGS if not path.stem.startswith("refused")]

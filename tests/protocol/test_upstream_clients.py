@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.protocol.clients import Chrome, Ios, Python, check_session
 from tests.protocol.upstream import Run, Upstream, run_client, write_wav
 from whisper_live.audio import Samples
-from whisper_live.engine.oracle_marks import account_for, read_numbers, write_speech
+from whisper_live.testing.marks import account_for, read_numbers, write_speech
 
 pytestmark = pytest.mark.timeout(120)  # many processes on a small machine
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from whisper_live import __version__, cli
-from whisper_live.config import Config, EngineConfig, LogConfig
+from whisper_live.config.model import Config, EngineConfig, LogConfig
+from whisper_live.config.sources import settings_table
 from whisper_live.errors import (
     ConfigError,
     EngineUnavailable,
     HandshakeError,
     WhisperLiveError,
 )
-from whisper_live.settings import settings_table
 
 
 class Recorder:

@@ -12,11 +12,11 @@ import pytest
 
 from whisper_live import cli
 from whisper_live.audio import SAMPLE_RATE
-from whisper_live.config import Config, ListenConfig
-from whisper_live.engine.oracle import OracleDetector, build_oracle
-from whisper_live.engine.oracle_marks import word_text, write_speech
-from whisper_live.server import Server
-from whisper_live.settings import settings_table
+from whisper_live.config.model import Config, ListenConfig
+from whisper_live.config.sources import settings_table
+from whisper_live.server.server import Server
+from whisper_live.testing.marks import word_text, write_speech
+from whisper_live.testing.oracle import OracleDetector, build_oracle
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,5 @@
+"""``python -m bench.engine`` runs ``throughput``."""
+
+from bench.engine.throughput import main
+
+main()

@@ -1,0 +1,243 @@
+"""Whole files through sessions and the batch queue, with an engine that can account."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import threading
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from whisper_live import cli
+from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.testing.marks import word_text, write_monologue, write_speech
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write_wav(path: Path, samples: Samples) -> str:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
+    return str(path)
+
+
+def said(*numbers: int) -> str:
+    return "".join(word_text(number) for number in numbers).strip()
+
+
+def transcribe(*argv: str) -> int:
+    return cli.main(["transcribe", "--engine", "oracle", *argv])
+
+
+def test_text_goes_to_standard_output(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1, 2, 3], [4, 5]])
+    assert transcribe(write_wav(tmp_path / "a.wav", samples)) == 0
+    assert capsys.readouterr().out == f"{said(1, 2, 3)}\n{said(4, 5)}\n"
+
+
+def test_every_word_of_a_long_file_comes_once_and_in_order(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Two minutes without a pause: windows are split, and no partial helps."""
+    pieces = list(write_monologue(120.0))
+    samples = np.concatenate([piece for piece, _ in pieces])
+    numbers = [word.number for _, words in pieces for word in words]
+    assert len(numbers) > 200
+    assert transcribe(write_wav(tmp_path / "long.wav", samples)) == 0
+    assert capsys.readouterr().out.split() == said(*numbers).split()
+
+
+def test_json_has_times_of_segments_and_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, words = write_speech([[7, 8]])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, "--format", "json", "--word-timestamps") == 0
+    (segment,) = json.loads(capsys.readouterr().out)["segments"]
+    assert segment["text"] == said(7, 8)
+    starts = [float(word["start"]) for word in segment["words"]]
+    assert starts == pytest.approx([word.start / SAMPLE_RATE for word in words], 0.01)
+
+
+def test_many_files_go_to_a_folder_each_under_its_name(tmp_path: Path) -> None:
+    paths = []
+    for number in range(6):
+        samples, _ = write_speech([[number * 10, number * 10 + 1]])
+        paths.append(write_wav(tmp_path / f"{number}.wav", samples))
+    assert transcribe(*paths, "--format", "srt", "--output-dir", "new/out") == 0
+    for number in range(6):
+        srt = (tmp_path / f"new/out/{number}.srt").read_text()
+        first, times, text = srt.splitlines()
+        assert (first, text) == ("1", said(number * 10, number * 10 + 1))
+        assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", times)
+
+
+def test_a_damaged_file_fails_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1]])
+    (tmp_path / "bad.wav").write_bytes(b"RIFF and nothing more")
+    good = write_wav(tmp_path / "good.wav", samples)
+    assert transcribe("bad.wav", good) == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"{good}:\n{said(1)}\n"
+    assert printed.err.startswith("bad.wav: The file is not audio")
+    assert printed.err.count("\n") == 1
+
+
+def test_captions_that_cannot_be_written_cost_that_file_only(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1]])
+    paths = [write_wav(tmp_path / name, samples) for name in ("a.wav", "b.wav")]
+    (tmp_path / "out" / "a.txt").mkdir(parents=True)
+    assert transcribe(*paths, "--output-dir", "out") == 1
+    assert capsys.readouterr().err == "cannot write out/a.txt: Is a directory\n"
+    assert (tmp_path / "out" / "b.txt").read_text() == f"{said(1)}\n"
+
+
+def test_silence_is_an_empty_text(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_wav(tmp_path / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
+    assert transcribe(path) == 0
+    assert capsys.readouterr().out == ""
+
+
+def piped(data: bytes) -> int:
+    """The reading end of a pipe that gives ``data``."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with open(writing, "wb") as pipe:
+            pipe.write(data)
+
+    threading.Thread(target=write, daemon=True).start()
+    return reading
+
+
+@pytest.fixture
+def standard_input() -> Iterator[Callable[[bytes], None]]:
+    """Gives this process bytes on its standard input."""
+    before = os.dup(0)
+
+    def give(data: bytes) -> None:
+        reading = piped(data)
+        os.dup2(reading, 0)
+        os.close(reading)
+
+    yield give
+    os.dup2(before, 0)
+    os.close(before)
+
+
+def test_pipes_are_read_whole(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    standard_input: Callable[[bytes], None],
+) -> None:
+    """More than a pipe holds, and with the index at the end, where one must seek."""
+    recordings = []
+    for number in range(3):
+        samples, _ = write_speech([[number, number + 7], [number + 8]])
+        target = io.BytesIO()
+        with av.open(target, "w", format="mp4") as output:
+            stream = output.add_stream("alac", rate=SAMPLE_RATE, layout="mono")
+            pcm = (samples * 32767).round().astype("<i2")[None]
+            frame = av.AudioFrame.from_ndarray(pcm, "s16p", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        recordings.append(target.getvalue())
+    assert all(
+        len(data) > 65_536 and data.rindex(b"moov") > data.index(b"mdat")
+        for data in recordings
+    )
+    standard_input(recordings[0])
+    os.mkfifo(tmp_path / "fifo.m4a")
+
+    def write() -> None:
+        (tmp_path / "fifo.m4a").write_bytes(recordings[2])
+
+    threading.Thread(target=write, daemon=True).start()
+    reading = piped(recordings[1])
+    names = ["-", f"/dev/fd/{reading}", "fifo.m4a"]
+    assert transcribe(*names) == 0
+    os.close(reading)
+    expected = ""
+    for number, name in enumerate(names):
+        expected += f"{name}:\n{said(number, number + 7)}\n{said(number + 8)}\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_captions_of_standard_input_are_named_after_it(
+    tmp_path: Path, standard_input: Callable[[bytes], None]
+) -> None:
+    samples, _ = write_speech([[1]])
+    standard_input(Path(write_wav(tmp_path / "a.wav", samples)).read_bytes())
+    assert transcribe("-", "--output-dir", "out") == 0
+    assert (tmp_path / "out" / "stdin.txt").read_text() == f"{said(1)}\n"
+
+
+def test_empty_files_and_pipes_fail_alone(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    standard_input: Callable[[bytes], None],
+) -> None:
+    samples, _ = write_speech([[1]])
+    (tmp_path / "empty.wav").touch()
+    standard_input(b"")
+    assert transcribe("empty.wav", "-", write_wav(tmp_path / "a.wav", samples)) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "empty.wav: The file is empty.\n-: The file is empty.\n"
+    assert printed.out.endswith(f"a.wav:\n{said(1)}\n")
+
+
+def test_one_file_named_twice_is_transcribed_twice(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1, 2], [3]])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, path) == 0
+    assert capsys.readouterr().out == 2 * f"{path}:\n{said(1, 2)}\n{said(3)}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["absent.wav"], "no such file: absent.wav"),
+        (["-", "absent.wav"], "no such file: absent.wav"),
+        (["b"], "b is a folder; name the files in it"),
+        (["/dev/null"], "/dev/null is neither a file nor a pipe"),
+        (["a.wav", "a.wav", "--format", "srt"], "need --output-dir"),
+        (["a.wav", "b/a.wav", "--output-dir", "out"], "two of the files would become"),
+        (["a.txt", "--output-dir", "."], "a.txt would be overwritten"),
+        (["a.wav", "--output-dir", "a.wav"], "cannot create a.wav"),
+        (["a.wav", "--language", "klingon"], "Unknown language"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_it_is_begun(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, argv: list[str], complaint: str
+) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.wav", "b/a.wav", "a.txt"):
+        write_wav(tmp_path / name, np.zeros(160, np.float32))
+    assert transcribe(*argv) == 2
+    printed = capsys.readouterr()
+    assert complaint in printed.err
+    assert printed.out == ""

@@ -1,0 +1,112 @@
+"""Timestamp tokens to spans, loops, and which answers are believed."""
+
+from __future__ import annotations
+
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisper_live.inference.ctranslate2.tokens import (
+    Answer,
+    compression_ratio,
+    cut_loop,
+    read_spans,
+)
+
+EOT, T0 = 1000, 2000
+SAMPLES = 32_000  # 2 s: timestamps 2000..2100
+
+
+def spans(*tokens: int, samples: int = SAMPLES) -> list[tuple[int, int, list[int]]]:
+    found = read_spans(tokens, eot=EOT, timestamp_begin=T0, samples=samples)
+    return [(span.start, span.end, span.tokens) for span in found]
+
+
+def test_pairs_of_timestamps_bound_spans() -> None:
+    assert spans(T0, 1, 2, T0 + 10, T0 + 20, 3, T0 + 50) == [
+        (0, 3200, [1, 2]),
+        (6400, 16000, [3]),
+    ]
+
+
+def test_text_without_times_is_the_whole_window() -> None:
+    assert spans(1, 2) == [(0, SAMPLES, [1, 2])]
+
+
+def test_an_unfinished_span_reaches_to_the_end() -> None:
+    assert spans(T0 + 5, 1, T0 + 10, T0 + 20, 2) == [
+        (1600, 3200, [1]),
+        (6400, SAMPLES, [2]),
+    ]
+
+
+def test_times_beyond_the_window_are_clipped() -> None:
+    assert spans(T0, 1, T0 + 1500) == [(0, SAMPLES, [1])]
+
+
+def test_text_without_room_joins_its_neighbour() -> None:
+    beyond = T0 + 1000
+    assert spans(T0, 1, T0 + 10, beyond, 2, beyond) == [(0, SAMPLES, [1, 2])]
+    assert spans(beyond, 7, beyond) == [(0, SAMPLES, [7])]
+    assert spans(T0 + 10, 1, T0 + 50, T0, 2, T0 + 20) == [(3200, 16000, [1, 2])]
+
+
+def test_nothing_said_is_nothing() -> None:
+    assert spans() == spans(T0, T0 + 100) == []
+
+
+@given(st.lists(st.integers(0, EOT - 1) | st.integers(T0, T0 + 1500)))
+def test_spans_are_ordered_inside_and_lose_no_text(tokens: list[int]) -> None:
+    found = spans(*tokens)
+    end = 0
+    for start, stop, text in found:
+        assert end <= start < stop <= SAMPLES and text
+        end = stop
+    assert [t for _, _, text in found for t in text] == [t for t in tokens if t < EOT]
+
+
+def test_a_loop_is_cut_to_one_round() -> None:
+    assert cut_loop([9, 1, 2, 1, 2, 1, 2, 1, 2]) == [9, 1, 2]
+    assert cut_loop([5] * 20) == [5]
+    assert cut_loop([1, 2, 3] * 3) == [1, 2, 3] * 3  # three rounds may be speech
+    assert cut_loop([]) == []
+
+
+@given(st.lists(st.integers(0, 5), max_size=80))
+def test_cutting_a_loop_leaves_a_beginning(tokens: list[int]) -> None:
+    cut = cut_loop(tokens)
+    assert cut == tokens[: len(cut)]
+    assert bool(cut) == bool(tokens)
+
+
+def answer(logprob: float, silence: float = 0.0, ratio: float = 1.0) -> Answer:
+    return Answer([], [], logprob, silence, ratio)
+
+
+def test_what_is_believed() -> None:
+    assert answer(-0.5).believable
+    assert not answer(-1.1).believable
+    assert not answer(-0.5, ratio=2.5).believable
+    # a guess over silence: trying again would only make up other words
+    assert answer(-1.1, silence=0.7).believable
+
+
+def test_a_loop_ranks_below_any_guess() -> None:
+    ranked = sorted(
+        [answer(-0.1, ratio=3.0), answer(-3.0), answer(-2.0)], key=lambda a: a.rank
+    )
+    assert [a.average_logprob for a in ranked] == [-0.1, -3.0, -2.0]
+
+
+def test_repetition_packs_well() -> None:
+    assert compression_ratio("yes " * 40) > 2.4 > compression_ratio("open the door")
+    assert compression_ratio("") == 0
+
+
+@given(
+    st.lists(st.sampled_from(["open", " the", " door", "!", " ß", "q\n"]), max_size=224)
+)
+def test_packing_in_little_memory_packs_as_well(parts: list[str]) -> None:
+    data = "".join(parts).encode()
+    assert compression_ratio(data.decode()) == len(data) / len(zlib.compress(data))

@@ -1,0 +1,112 @@
+"""When the open window is read, and which readings still count."""
+
+from __future__ import annotations
+
+import pytest
+
+from whisper_live.config.model import StreamConfig
+from whisper_live.errors import WindowRejected
+from whisper_live.inference.types import Cancelled, Hypothesis, RequestFailed
+from whisper_live.session.readings import Readings
+
+S = 16_000
+
+
+def opened(at: int = 0) -> Readings:
+    one = Readings(StreamConfig(partial_floor_s=0.5, partial_interval_s=2.0))
+    one.open(at)
+    return one
+
+
+def heard(request_id: int) -> Hypothesis:
+    return Hypothesis(request_id, (), "en", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "due_s"), [(0.0, 0.5), (0.25, 1.25), (0.5, 2.0), (9.0, 2.0)]
+)
+def test_the_interval_grows_with_the_queue(delay_s: float, due_s: float) -> None:
+    one = opened(S)
+    due = S + round(due_s * S)
+    assert not one.is_due(due - 1, delay_s=delay_s)
+    assert one.is_due(due, delay_s=delay_s)
+
+
+def test_only_a_much_newer_one_joins_one_under_way() -> None:
+    one = opened()
+    one.begin(1, S)
+    assert not one.is_due(3 * S - 1, delay_s=0.0)
+    assert one.is_due(3 * S, delay_s=0.0)
+    one.begin(2, 3 * S)
+    assert not one.is_due(30 * S, delay_s=0.0), "one running, one queued"
+    one.check()
+
+
+def test_a_reading_counts_while_its_window_is_open() -> None:
+    one = opened()
+    one.begin(1, S)
+    reading = one.finish(heard(1))
+    assert reading is not None and (reading.start, reading.end) == (0, S)
+    assert one.finish(heard(1)) is None, "answered once"
+    one.begin(2, 2 * S)
+    one.close()
+    assert one.finish(heard(2)) is None
+    one.open(5 * S)
+    one.begin(3, 6 * S)
+    one.open(9 * S)
+    assert one.finish(heard(3)) is None and one.start == 9 * S
+
+
+def test_a_cut_makes_what_reads_the_old_window_stale() -> None:
+    one = opened()
+    for _ in range(2):
+        one.stabiliser.update([" a", " b", " c"])
+    one.begin(1, 8 * S)
+    one.cut(4 * S, 1)
+    assert one.finish(heard(1)) is None
+    assert (one.start, one.stabiliser.text) == (4 * S, " b c")
+    one.begin(2, 9 * S)
+    reading = one.finish(heard(2))
+    assert reading is not None and reading.start == 4 * S
+
+
+def test_what_a_withdrawn_one_was_to_read_is_due_again() -> None:
+    one = opened()
+    one.begin(1, S)
+    one.finish(heard(1))
+    one.begin(2, 2 * S)
+    assert one.withdraw() == [2] and one.withdraw() == []
+    assert one.finish(Cancelled(2)) is None
+    assert one.is_due(S + S // 2, delay_s=0.0)
+
+
+def test_a_replaced_one_leaves_its_audio_to_the_newer() -> None:
+    one = opened()
+    one.begin(1, S)
+    one.begin(2, 3 * S)
+    one.finish(Cancelled(1))
+    assert not one.is_due(4 * S, delay_s=0.0)
+    one.finish(heard(2))
+    assert not one.is_due(3 * S + S // 4, delay_s=0.0)
+
+
+def test_a_failed_one_is_not_tried_again_at_once() -> None:
+    one = opened()
+    one.begin(1, S)
+    assert one.finish(RequestFailed(1, WindowRejected("odd"))) is None
+    assert not one.is_due(S + S // 4, delay_s=0.0)
+    assert one.is_due(S + S // 2, delay_s=0.0)
+
+
+def test_a_withdrawn_one_that_ran_all_the_same_is_heard() -> None:
+    one = opened()
+    one.begin(1, S, is_withdrawn=True)
+    assert one.withdraw() == []
+    assert one.finish(heard(1)) is not None
+
+
+def test_what_was_heard_otherwise_is_not_due() -> None:
+    one = opened()
+    one.heard(4 * S)
+    assert not one.is_due(4 * S, delay_s=0.0)
+    assert one.is_due(5 * S, delay_s=0.0)

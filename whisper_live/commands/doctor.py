@@ -1,0 +1,153 @@
+"""``whisper-live doctor``: whether the daemon could be served here, and what to do.
+
+Looks and tells; downloads, loads and changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib import metadata
+
+from whisper_live import __version__
+from whisper_live.config.model import Config
+from whisper_live.errors import WhisperLiveError
+
+__all__ = ["run"]
+
+PACKAGE = "whisper_live"
+DISTRIBUTION = "whisper-live-daemon"
+LIBRARIES = ("ctranslate2", "faster-whisper", "onnxruntime", "websockets", "av")
+UNIT = "whisper-live.service"
+
+Check = Callable[[Config], Iterator[tuple[str, str]]]
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    """Print a line for each finding; 0 if nothing keeps ``serve`` from working."""
+    is_bad = False
+    for name, check in CHECKS.items():
+        try:
+            for mark, text in check(config):
+                is_bad |= mark == "bad"
+                print(f"{mark:<5}{name:<10}{text}")
+        except (WhisperLiveError, OSError, ImportError) as error:
+            is_bad = True
+            print(f"{'bad':<5}{name:<10}{error}")
+    return 1 if is_bad else 0
+
+
+def _versions(config: Config) -> Iterator[tuple[str, str]]:
+    versions = [f"{name} {metadata.version(name)}" for name in LIBRARIES]
+    python = platform.python_version()
+    yield "ok", f"{__version__}, Python {python}, {', '.join(versions)}"
+
+
+def _package(config: Config) -> Iterator[tuple[str, str]]:
+    """Upstream's package on PyPI has the same import name."""
+    owners = set(metadata.packages_distributions().get(PACKAGE, ())) | {DISTRIBUTION}
+    for other in sorted(owners - {DISTRIBUTION}):
+        yield "bad", f"{other} also installs {PACKAGE}: pip uninstall {other}"
+    if len(owners) == 1:
+        yield "ok", f"nobody else installs {PACKAGE}"
+
+
+def _model(config: Config) -> Iterator[tuple[str, str]]:
+    if config.engine.engine == "oracle":
+        yield "warn", "the oracle is a test instrument and hears no speech"
+        return
+    import huggingface_hub.constants
+
+    from whisper_live.inference import model_files as models
+
+    # This process downloads nothing, however the hub's cache stands.
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        path = models.resolve(config.engine, lambda line: None)
+    except WhisperLiveError as error:
+        if "cache" not in str(error) and "download" not in str(error):
+            raise
+        yield "warn", f"{config.engine.model} is not here; the first start downloads it"
+        return
+    models.describe(path)
+    yield "ok", f"{config.engine.model} in {path}"
+
+
+def _device(config: Config) -> Iterator[tuple[str, str]]:
+    if config.engine.engine == "oracle":
+        return
+    from whisper_live.inference.ctranslate2 import devices
+
+    place = devices.choose(config.engine)
+    yield "ok", f"{place.device} {place.compute_type}; {place.reason}"
+
+
+def _access(config: Config) -> Iterator[tuple[str, str]]:
+    from whisper_live.server.auth import Access, is_loopback
+
+    access, host = config.access, config.listen.host
+    Access(access, config.listen)  # reads the keys
+    for path in filter(None, (access.tls_cert, access.tls_key)):
+        open(path, "rb").close()
+    if is_loopback(host):
+        yield "ok", f"{host} is reached from this machine alone"
+    elif access.keys_file and access.tls_cert:
+        yield "ok", f"{host} asks for keys, over TLS"
+    elif access.insecure:
+        yield "warn", f"{host} is reached from outside without keys and TLS"
+    else:
+        yield "bad", f"{host} needs --keys-file and --tls-cert, or --insecure"
+
+
+def _port(config: Config) -> Iterator[tuple[str, str]]:
+    host, port = config.listen.host, config.listen.port
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+        except OSError as error:
+            hint = f"is it the daemon itself? whisper-live status --port {port}"
+            yield "warn", f"{host}:{port}: {error.strerror}; {hint}"
+        else:
+            yield "ok", f"{host}:{port} is free"
+
+
+def _files(config: Config) -> Iterator[tuple[str, str]]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * config.limits.max_sessions + 64
+    if soft < needed:
+        yield "warn", f"{soft} open files are few: ulimit -n {needed}, or the unit"
+    else:
+        yield "ok", f"{soft} open files for {config.limits.max_sessions} sessions"
+
+
+def _unit(config: Config) -> Iterator[tuple[str, str]]:
+    if shutil.which("systemctl") is None:
+        yield "ok", "no systemd on this machine"
+        return
+    command = ["systemctl", "cat", UNIT]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        yield "warn", f"{UNIT} is not installed: systemd/README.md says how"
+    else:
+        yield "ok", f"{UNIT} is installed"
+
+
+CHECKS: dict[str, Check] = {
+    "versions": _versions,
+    "package": _package,
+    "model": _model,
+    "device": _device,
+    "access": _access,
+    "port": _port,
+    "files": _files,
+    "unit": _unit,
+}

@@ -1,0 +1,154 @@
+"""One request on its way through the calls: what is known of it so far.
+
+Owns the choice among a row's answers and what becomes of it as an outcome.  Knows
+nothing of its neighbours, nor how rows share a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ctranslate2
+import numpy as np
+
+from whisper_live.audio import samples_to_s
+from whisper_live.errors import EngineError
+from whisper_live.inference.ctranslate2.alignment import Aligned
+from whisper_live.inference.ctranslate2.features import Features
+from whisper_live.inference.ctranslate2.prompts import Prompt
+from whisper_live.inference.ctranslate2.tokens import Answer
+from whisper_live.inference.types import (
+    Hypothesis,
+    HypothesisSegment,
+    Outcome,
+    Request,
+    RequestFailed,
+    Timing,
+    Word,
+)
+
+__all__ = ["Encoded", "Row"]
+
+# Fast speech is 5 words or 7 tokens a second; the rest is for timestamps and the
+# first words of a window that was cut in mid-word.
+TOKENS_PER_S, TOKENS_AT_LEAST = 10, 16
+
+
+@dataclass(slots=True, eq=False)
+class Encoded:
+    """Output of one ``encode``; rows are taken from it without encoding again."""
+
+    view: ctranslate2.StorageView
+    _host: Any = None
+
+    def __getitem__(self, index: int) -> Any:
+        if self._host is None:
+            view = self.view
+            if view.device != "cpu":
+                view = view.to_device(ctranslate2.Device.cpu)
+            if view.dtype == ctranslate2.DataType.bfloat16:  # numpy has no such type
+                view = view.to(ctranslate2.DataType.float32)
+            self._host = np.asarray(view)
+        return self._host[index]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One request on its way through the calls; ``outcome`` is set when it is done."""
+
+    request: Request
+    features: Features
+    hops: int  # audio context, in mel columns
+    outcome: Outcome | None = None
+    encoded: Encoded | None = None
+    index: int = 0  # in `encoded`
+    language: str | None = None
+    language_probability: float = 1.0
+    prompt: Prompt | None = None
+    answers: list[Answer] = field(default_factory=list)
+    gave_up: bool = False  # an error ended the attempts: the answers are all there is
+    words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
+
+    @property
+    def temperature(self) -> float:
+        """Of the next attempt."""
+        return self.request.options.temperatures[len(self.answers)]
+
+    @property
+    def most_tokens(self) -> int:
+        """Longest plausible answer, without what the prompt forces."""
+        seconds = samples_to_s(len(self.request.audio))
+        return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
+
+    def detach(self) -> None:
+        """Keep this row's encoder output, let go of its neighbours'."""
+        if self.encoded is not None:
+            own = np.array(self.encoded[self.index], ndmin=3)
+            self.encoded = Encoded(ctranslate2.StorageView.from_array(own))
+            self.index = 0
+
+    def fail(self, error: EngineError) -> None:
+        """Settle the row as failed, unless it has an answer.
+
+        Doubtful text that no further attempt could better, and text whose words could
+        not be aligned, are worth more than none.
+        """
+        if self.answers:
+            self.gave_up = True
+        else:
+            self.outcome = RequestFailed(self.request.id, error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the row needs no further attempt."""
+        attempts = len(self.request.options.temperatures)
+        is_last = self.gave_up or len(self.answers) == attempts
+        return is_last or self.answers[-1].believable
+
+    @property
+    def chosen(self) -> Answer:
+        """The believable answer, else the best of all."""
+        last = self.answers[-1]
+        return last if last.believable else max(self.answers, key=lambda a: a.rank)
+
+    def hypothesis(self, timing: Timing) -> Hypothesis:
+        """The chosen answer, as an outcome."""
+        request, answer = self.request, self.chosen
+        segments = []
+        for index, (span, text) in enumerate(zip(answer.spans, answer.texts)):
+            start, end = span.start, span.end
+            words = self.words[index] if self.words else ()
+            if words and words[0].start < words[-1].end:
+                start, end = words[0].start, words[-1].end
+            segments.append(
+                HypothesisSegment(
+                    start=request.start + start,
+                    end=request.start + end,
+                    text=text,
+                    no_speech_probability=answer.no_speech_probability,
+                    average_logprob=answer.average_logprob,
+                    compression_ratio=answer.compression_ratio,
+                    words=tuple(
+                        Word(
+                            text=word.text,
+                            start=request.start + word.start,
+                            end=request.start + word.end,
+                            probability=word.probability,
+                        )
+                        for word in words
+                    ),
+                )
+            )
+        return Hypothesis(
+            request_id=request.id,
+            segments=tuple(segments),
+            language=self.language or "",
+            language_probability=self.language_probability,
+            timing=timing,
+        )
+
+    def so_far(self) -> Hypothesis | None:
+        """The best of the answers while another attempt is wanted; without words."""
+        return self.hypothesis(Timing()) if self.answers else None

@@ -1,0 +1,208 @@
+"""How the server writes its log: two line formats, and one voice per session.
+
+Owns formatters, levels, and what may stand in a log at all.  Recognised text, prompts,
+hotwords, keys and query strings may not, at any level, unless ``log-transcripts`` was
+set.  Callers keep to that by what they pass; what this module adds is that
+
+- the ``uid`` that a client chose is written as a hash,
+- exceptions of a kind whose message tends to quote the input show their stack and
+  type without the message,
+- control characters cannot fake a second line in the plain format,
+- other packages are heard from WARNING up (websockets logs whole requests below it,
+  faster-whisper whole texts).
+
+Loggers: ``whisper_live.server.server.server``, ``.session``, ``.worker``, ``.engine``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import MutableMapping
+from datetime import datetime, timezone
+from typing import Any, TextIO
+
+from whisper_live.config.model import LogConfig
+from whisper_live.errors import WhisperLiveError
+
+__all__ = ["JsonFormatter", "PlainFormatter", "SessionLog", "setup", "short_id"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+# Their messages name devices, libraries, files and memory, which an operator needs,
+# and not what somebody said.
+_TELLING = (WhisperLiveError, ImportError, MemoryError, OSError, RuntimeError)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours among the root logger's handlers, so that ``setup`` can replace it."""
+
+
+def setup(config: LogConfig, stream: TextIO | None = None) -> None:
+    """Send the log to ``stream`` (standard error); again for a reloaded config."""
+    handler = _Handler(stream or sys.stderr)
+    formatter = JsonFormatter if config.log_format == "json" else PlainFormatter
+    handler.setFormatter(formatter(show_messages=config.log_transcripts))
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("whisper_live").setLevel(config.log_level.upper())
+
+
+def short_id(uid: str) -> str:
+    """Eight hex digits that stand for a client's uid in the log."""
+    return hashlib.blake2s(uid.encode("utf-8", "replace"), digest_size=4).hexdigest()
+
+
+class _Formatter(logging.Formatter):
+    """What both formats share: UTC times, and tracebacks without quoted input."""
+
+    def __init__(self, *, show_messages: bool = False) -> None:
+        super().__init__()
+        self._show_messages = show_messages
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(self._explain(ei[1]))
+
+    def _explain(self, error: BaseException | None) -> list[str]:
+        """Stack, type and perhaps message of an exception, its causes first."""
+        lines: list[str] = []
+        if error is None:
+            return lines
+        hides_context = error.__cause__ is not None or error.__suppress_context__
+        earlier = error.__cause__ if hides_context else error.__context__
+        if earlier is not None:
+            lines += [*self._explain(earlier), "which led to"]
+        for frame in traceback.extract_tb(error.__traceback__):
+            lines.append(f"  {frame.filename}:{frame.lineno} in {frame.name}")
+        name = type(error).__name__
+        is_telling = self._show_messages or isinstance(error, _TELLING)
+        lines.append(f"{name}: {_one_line(str(error))}" if is_telling else name)
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                lines += self._explain(inner)
+        return lines
+
+    def _message(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.name == "asyncio" and not self._show_messages:
+            # Further lines repeat the failed task with its exception's message.
+            message = message.partition("\n")[0]
+        return message
+
+    def _error(self, record: logging.LogRecord) -> str:
+        has_error = record.exc_info and record.exc_info[1] is not None
+        return self.formatException(record.exc_info) if has_error else ""
+
+
+class PlainFormatter(_Formatter):
+    """``time level logger [session] message``, an exception on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        session = getattr(record, "session", None)
+        parts = [self.formatTime(record), record.levelname, record.name]
+        parts += [f"[{session}]"] if session else []
+        line = " ".join([*parts, _one_line(self._message(record))])
+        error = self._error(record)
+        return f"{line}\n{error}" if error else line
+
+
+class JsonFormatter(_Formatter):
+    """One object per line: time, level, logger, message; session, error, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._message(record),
+        }
+        if session := getattr(record, "session", None):
+            entry["session"] = session
+        entry |= getattr(record, "fields", {})
+        if error := self._error(record):
+            entry["error"] = error
+        return json.dumps(entry, ensure_ascii=True, default=str)
+
+
+class SessionLog(logging.LoggerAdapter[logging.Logger]):
+    """The log of one session: every record carries ``name``, the server's own for it.
+
+    ``opened`` and ``closed`` write the two INFO lines that a session gets.
+    """
+
+    def __init__(self, name: str, config: LogConfig = LogConfig()) -> None:
+        self.session = name
+        self._log_transcripts = config.log_transcripts
+        super().__init__(logging.getLogger("whisper_live.session"), {})
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**kwargs.get("extra", {}), "session": self.session}
+        return msg, kwargs
+
+    def opened(
+        self,
+        *,
+        client: str,
+        audio_format: str | None,
+        language: str | None,
+        task: str,
+        peer: str = "-",
+        key: str | None = None,
+    ) -> None:
+        """Who came, and what for, as far as it is not its own words.
+
+        ``peer`` is an address, ``key`` the name that its key has in the key file,
+        ``client`` what it calls itself; None is what the server finds out.
+        """
+        self._fields(
+            "opened",
+            peer=peer,
+            key=key or "-",
+            client=short_id(client),
+            audio_format=audio_format or "auto",
+            language=language or "auto",
+            task=task,
+        )
+
+    def closed(
+        self,
+        *,
+        reason: str,
+        audio_s: float,
+        utterances: int,
+        lag_p95_s: float | None,
+    ) -> None:
+        """``lag_p95_s`` is None for a session without a message that had text."""
+        self._fields(
+            "closed",
+            reason=reason,
+            audio_s=round(audio_s, 1),
+            utterances=utterances,
+            lag_p95_s=None if lag_p95_s is None else round(lag_p95_s, 2),
+        )
+
+    def transcript(self, text: str) -> None:
+        """Committed text, only where the operator asked for it."""
+        if self._log_transcripts:
+            self.info("transcript: %s", text)
+
+    def _fields(self, what: str, **fields: object) -> None:
+        text = " ".join(f"{key}={value}" for key, value in fields.items())
+        self.info("%s %s", what, text, extra={"fields": fields})
+
+
+def _one_line(text: str) -> str:
+    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)

@@ -1,0 +1,195 @@
+"""The whole recording once more, after it has ended.
+
+Live windows are short and decided early.  A client that asks for ``final_pass`` gets
+a second reading in windows as long as the model takes, with its time to spare: at
+batch-idle priority, with words, each window in the context of the text before it.
+The recording is kept as 16-bit samples, in memory up to a bound, then in a file
+without a name, and is gone when the session is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from whisper_live.audio import (
+    FRAME_SAMPLES,
+    Samples,
+    s_to_samples,
+)
+from whisper_live.config.model import Config
+from whisper_live.inference.types import (
+    Cancelled,
+    DecodeOptions,
+    Hypothesis,
+    Outcome,
+    Request,
+    RequestFailed,
+    RequestKind,
+)
+from whisper_live.protocols import whisperlive as protocol
+from whisper_live.session.cuts import settled
+from whisper_live.session.endpointing import speech_spans
+from whisper_live.session.events import (
+    ClientOptions,
+    Dropped,
+    Frames,
+    Segment,
+    VadOptions,
+)
+from whisper_live.session.hearing import Hearing
+from whisper_live.text.wer import word_error_rate
+
+__all__ = ["FinalPass", "plan_windows"]
+
+_IN_MEMORY_BYTES = 8 << 20  # four minutes; a longer recording goes to a file
+_WINDOW = s_to_samples(28.0)
+_FALLBACKS = (0.0, 0.2, 0.4, 0.6, 0.8)
+_BEAMS = 5
+
+Submit = Callable[[Request, Callable[[Outcome], None]], None]
+
+
+def plan_windows(speech: bytes, options: VadOptions) -> list[tuple[int, int]]:
+    """Spans that hold all speech and are as long as a window may be.
+
+    ``speech`` has one byte per frame, its probability times 255.  Utterances are
+    joined while they fit: what was said before helps to understand what follows.
+    """
+    levels = (level / 255 for level in speech)
+    windows: list[tuple[int, int]] = []
+    for start, end in speech_spans(levels, options, longest=_WINDOW):
+        if windows and end - windows[-1][0] <= _WINDOW:
+            windows[-1] = (windows[-1][0], end)
+        else:
+            windows.append((start, end))
+    return windows
+
+
+class FinalPass:
+    """Keeps one session's recording and reads it again."""
+
+    def __init__(self, config: Config, options: ClientOptions, *, session: str) -> None:
+        self._options = options
+        self._session = session
+        self._timeout_s = config.stream.final_pass_timeout_s
+        self._most_samples = s_to_samples(config.stream.final_pass_max_s)
+        self._recording = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
+        self._speech = bytearray()
+        self._received = 0  # samples
+        self._kept = 0  # of them
+        self._live: list[str] = []
+        self._live_to = -1.0  # start of the newest completed segment that was sent
+
+    def keep(self, frames: Frames) -> None:
+        """Add received audio, up to the longest recording that is kept."""
+        self._received += len(frames.samples)
+        if self._received > self._most_samples:
+            return
+        scaled = np.clip(np.round(frames.samples * 32768.0), -32768, 32767)
+        self._recording.write(scaled.astype("<i2").tobytes())
+        self._speech += np.round(frames.speech * 255).astype(np.uint8).tobytes()
+        self._kept += len(frames.samples)
+
+    def note(self, message: Mapping[str, Any]) -> None:
+        """Remember what the client was told live, to compare it afterwards."""
+        for segment in message.get("segments", ()):
+            start = float(segment["start"])
+            if segment["completed"] and start > self._live_to:
+                self._live_to = start
+                self._live.append(segment["text"])
+
+    def close(self) -> None:
+        """Delete the recording."""
+        self._recording.close()
+
+    async def run(self, submit: Submit, ids: Iterator[int]) -> dict[str, Any]:
+        """Transcribe the recording; the message for the client.
+
+        Windows follow one another, each with the text before it as context.  What
+        fails or comes too late is listed as ``dropped``, and what was longer than
+        the server keeps.
+        """
+        hearing = Hearing(self._options, Counter())
+        segments: list[Segment] = []
+        dropped: list[Dropped] = []
+        text, read_to = "", 0
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for start, end in plan_windows(bytes(self._speech), self._options.vad):
+                    request = self._request(
+                        next(ids), start, end, text=text, language=hearing.language
+                    )
+                    outcome = await _answer(submit, request)
+                    read_to = end
+                    match outcome:
+                        case Hypothesis():
+                            heard = hearing.believe(
+                                outcome, self._evidence, is_final=True
+                            )
+                            hearing.settle_language(outcome, end - start, is_final=True)
+                            segments += [settled(segment) for segment in heard]
+                            text += "".join(segment.text for segment in heard)
+                        case RequestFailed():
+                            dropped.append(Dropped(start, end, outcome.error.kind))
+                        case Cancelled():
+                            dropped.append(Dropped(start, end, "cancelled"))
+        except TimeoutError:
+            dropped.append(Dropped(read_to, self._kept, "timeout"))
+        if self._kept < self._received:
+            dropped.append(Dropped(self._kept, self._received, "too_long"))
+        return protocol.final_transcript(
+            self._options.uid,
+            segments,
+            duration=self._kept,
+            live_wer=word_error_rate(text, "".join(self._live)),
+            dropped=dropped,
+        )
+
+    def _request(
+        self, request_id: int, start: int, end: int, *, text: str, language: str | None
+    ) -> Request:
+        options = DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=f"{self._options.initial_prompt} {text[-200:].strip()}".strip(),
+            hotwords=self._options.hotwords,
+            word_timestamps=True,
+            beam_size=_BEAMS,
+            temperatures=_FALLBACKS,
+        )
+        return Request(
+            id=request_id,
+            session=self._session,
+            kind=RequestKind.BACKGROUND,
+            start=start,
+            audio=self._read(start, end),
+            options=options,
+            timeout_s=self._timeout_s,
+        )
+
+    def _read(self, start: int, end: int) -> Samples:
+        self._recording.seek(2 * start)
+        data = self._recording.read(2 * (end - start))
+        samples: Samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
+        return samples / np.float32(32768.0)
+
+    def _evidence(self, start: int, end: int) -> float:
+        frames = self._speech[start // FRAME_SAMPLES : -(-end // FRAME_SAMPLES)]
+        return sum(frames) / (255 * len(frames)) if frames else 1.0
+
+
+async def _answer(submit: Submit, request: Request) -> Outcome:
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def deliver(outcome: Outcome) -> None:
+        if not answer.done():  # the wait may have been given up
+            answer.set_result(outcome)
+
+    submit(request, deliver)
+    return await answer

@@ -1,0 +1,196 @@
+"""Who may connect: keys, Origin and Host.
+
+Decides from the upgrade request alone, except for browsers, which cannot set a header
+and may bring their token in the first message.  Keys are compared in constant time
+and never logged; a caller is known by the name that its key has in the file.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from whisper_live.config.model import AccessConfig, ListenConfig
+from whisper_live.errors import ConfigError
+
+__all__ = ["JUDGED_HEADERS", "Access", "Caller", "Denied", "is_loopback"]
+
+logger = logging.getLogger("whisper_live.server")
+
+JUDGED_HEADERS = ("Origin", "Host", "Authorization", "X-Forwarded-For")
+
+_EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as far as it is known.  ``key_name`` is None until a key was shown."""
+
+    address: str
+    key_name: str | None
+
+
+class Denied(Exception):
+    """The upgrade is refused with this status; ``kind`` labels the metric."""
+
+    def __init__(self, status: HTTPStatus, kind: str) -> None:
+        super().__init__(kind)
+        self.status = status
+        self.kind = kind
+
+
+class Access:
+    """The rules of one server; ``reload`` takes a changed key file over."""
+
+    def __init__(self, config: AccessConfig, listen: ListenConfig) -> None:
+        self._config = config
+        self._keys: dict[str, bytes] = {}
+        self._origins = _listed(config.allowed_origins)
+        self._hosts = {
+            "localhost",
+            socket.gethostname().lower(),
+            listen.host.lower(),
+            *_listed(config.allowed_hosts),
+        }
+        self._proxies = [
+            ipaddress.ip_network(proxy, strict=False)
+            for proxy in _listed(config.trusted_proxies)
+        ]
+        self.reload()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a caller must show a key."""
+        return bool(self._config.keys_file)
+
+    def reload(self) -> None:
+        """Read the key file again; raises ``ConfigError`` and keeps the old keys."""
+        if self._config.keys_file:
+            self._keys = _read_keys(Path(self._config.keys_file))
+            logger.info("%d keys in force", len(self._keys))
+
+    def check(
+        self, path: str, headers: Mapping[str, str], offered: Sequence[str], peer: str
+    ) -> Caller:
+        """Judge an upgrade request; ``offered`` are its subprotocols.
+
+        Raises ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
+        """
+        self._check_origin(headers.get("Origin"), headers.get("Host", ""))
+        address = self._address(peer, headers.get("X-Forwarded-For", ""))
+        if not self.needs_key:
+            return Caller(address, None)
+        shown = _shown_key(path, headers, offered)
+        if shown is None:
+            return Caller(address, None)  # the first message may bring it
+        name = self.key_name(shown)
+        if name is None:
+            raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key")
+        return Caller(address, name)
+
+    def key_name(self, shown: str) -> str | None:
+        """The name of a key, or None if it is not one of ours."""
+        found = None
+        try:
+            given = shown.encode("utf-8", "surrogateescape")  # as headers are decoded
+        except UnicodeEncodeError:
+            return None
+        for name, key in self._keys.items():  # all of them: no early way out
+            if hmac.compare_digest(key, given):
+                found = name
+        return found
+
+    def _check_origin(self, origin: str | None, host: str) -> None:
+        """Browsers always send Origin; a page elsewhere must not reach this server.
+
+        A rebound DNS name gives an Origin equal to the Host, so the Host must be one
+        of ours as well.
+        """
+        if origin is None or origin.startswith(_EXTENSIONS):
+            return
+        if origin.lower() in self._origins or "*" in self._origins:
+            return
+        try:
+            same = urlsplit(origin).netloc.lower() == host.lower()
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            same, name = False, ""
+        if not same:
+            raise Denied(HTTPStatus.FORBIDDEN, "foreign_origin")
+        if name not in self._hosts and "*" not in self._hosts and not _is_ip(name):
+            raise Denied(HTTPStatus.FORBIDDEN, "foreign_host")
+
+    def _address(self, peer: str, forwarded: str) -> str:
+        """The client's address; a trusted proxy's word is taken for it."""
+        hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+        while hops and self._is_proxy(peer):
+            peer = hops.pop()
+        return peer
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(setting: str) -> list[str]:
+    return [item.strip().lower() for item in setting.split(",") if item.strip()]
+
+
+def _shown_key(
+    path: str, headers: Mapping[str, str], offered: Sequence[str]
+) -> str | None:
+    """The key in the header, the subprotocols or the query, in this order."""
+    scheme, _, key = headers.get("Authorization", "").partition(" ")
+    if scheme == "Bearer" and key:
+        return key.strip()
+    if len(offered) > 1 and offered[0] == "bearer":
+        return offered[1]
+    tokens = parse_qs(urlsplit(path).query).get("token")
+    return tokens[0] if tokens else None
+
+
+def _read_keys(path: Path) -> dict[str, bytes]:
+    """Lines of ``name key``; ``#`` starts a comment."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"cannot read the key file {path}: {error}") from error
+    keys: dict[str, bytes] = {}
+    for number, line in enumerate(lines, 1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        if len(fields) != 2:
+            raise ConfigError(f"{path}, line {number}: expected 'name key'")
+        keys[fields[0]] = fields[1].encode()
+    if not keys:
+        raise ConfigError(f"the key file {path} has no keys")
+    return keys

@@ -1,0 +1,212 @@
+"""The process around a server: start, signals, systemd, exit code.
+
+READY is said only after the engine has been loaded and run.  The watchdog is fed
+only while the event loop and the engine make progress.  SIGTERM and SIGINT drain, a
+second one cuts short; SIGHUP takes over changed keys, a changed certificate and the
+settings of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+
+from whisper_live.config.model import Config
+from whisper_live.errors import ConfigError
+from whisper_live.inference import model_files as models
+from whisper_live.inference.engine import Engine
+from whisper_live.observability import log
+from whisper_live.server import systemd
+from whisper_live.server.auth import is_loopback
+from whisper_live.server.recorder import check_directory
+from whisper_live.server.server import Server
+from whisper_live.vad.silero import Detector
+from whisper_live.vad.whisper_boost import speech_detectors
+
+__all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
+
+logger = logging.getLogger("whisper_live.server")
+
+ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
+
+
+def load_engine(
+    config: Config, progress: Callable[[str], None]
+) -> tuple[Engine, Callable[[], Detector]]:
+    """The engine that was asked for, loaded and run once, and its speech detector.
+
+    Raises ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
+    """
+    if config.engine.engine == "oracle":
+        from whisper_live.testing.oracle import OracleDetector, build_oracle
+
+        return build_oracle(config), OracleDetector
+    from whisper_live.inference.ctranslate2 import engine as local
+
+    engine = local.load(
+        config.engine, max_batch=config.batch.batch_size, progress=progress
+    )
+    engine.warm_up(progress)
+    return engine, speech_detectors(config.speech)
+
+
+class FurtherModels:
+    """Loads the models that clients may ask for, as the main one is loaded."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def size_bytes(self, name: str) -> int:
+        """The estimate; downloads the model first where that is needed."""
+        engine = self._for(name).engine
+        if engine.engine == "oracle":
+            return 0
+        return models.memory_bytes(models.resolve(engine, logger.info))
+
+    def load(self, name: str) -> Engine:
+        """As ``load_engine``."""
+        return load_engine(self._for(name), logger.info)[0]
+
+    def _for(self, name: str) -> Config:
+        revision = self._config.engine.further_models[name]
+        engine = replace(self._config.engine, model=name, revision=revision)
+        return replace(self._config, engine=engine)
+
+
+def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
+    """Serve until told to stop; the exit code of the command.
+
+    ``reread`` gives the settings as they are now, for SIGHUP.  Raises ``ConfigError``
+    where the settings cannot be served.
+    """
+    listener = systemd.inherited_socket()
+    _check_exposure(config, listener)
+    if config.log.record:
+        check_directory(config.log.record)
+    log.setup(config.log)
+    systemd.notify("STATUS=loading the model")
+    engine, detector = load_engine(config, logger.info)
+    return asyncio.run(
+        _serve(config, engine, detector, listener, reread or (lambda: config))
+    )
+
+
+def _check_exposure(config: Config, listener: socket.socket | None) -> None:
+    access, host = config.access, config.listen.host
+    if listener is not None:  # then systemd has decided
+        if listener.family == socket.AF_UNIX:
+            return
+        host = listener.getsockname()[0]
+    if is_loopback(host) or access.insecure:
+        return
+    if not (access.keys_file and access.tls_cert):
+        raise ConfigError(
+            f"{host} can be reached from other machines: give --keys-file and "
+            "--tls-cert, or --insecure if a proxy or the network protects it"
+        )
+
+
+async def _serve(
+    config: Config,
+    engine: Engine,
+    detector: Callable[[], Detector],
+    listener: socket.socket | None,
+    reread: Callable[[], Config],
+) -> int:
+    server = Server(
+        config,
+        engine=engine,
+        detector=detector,
+        listener=listener,
+        loader=FurtherModels(config),
+        at_rest=give_memory_back,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _stop, stop, server)
+    loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
+    watchdog = asyncio.create_task(_feed_watchdog(config, server))
+    # What is loaded by now stays: collections during service need not look at it.
+    gc.collect()
+    gc.freeze()
+    async with server:
+        _announce(config, engine, server)
+        lost = asyncio.create_task(server.worker.lost.wait())
+        told = asyncio.create_task(stop.wait())
+        await asyncio.wait({lost, told}, return_when=asyncio.FIRST_COMPLETED)
+        systemd.notify("STOPPING=1\nSTATUS=draining")
+        logger.info("stopping")
+        for task in (lost, told):
+            task.cancel()
+    watchdog.cancel()
+    if server.worker.lost.is_set():
+        logger.error("the engine is lost; a restart may bring it back")
+        return ENGINE_LOST
+    return 0
+
+
+def give_memory_back() -> None:
+    """Let the system have what sessions that ended have left free in the heap.
+
+    glibc does so by itself only at the heap's end.  After twenty clients that had sent
+    8 MB each, 149 MiB of a heap of 166 were free, and all of it stayed resident.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _announce(config: Config, engine: Engine, server: Server) -> None:
+    info = engine.info
+    logger.info(
+        "model %s on %s %s: %d calls at a time, %d rows each",
+        info.model,
+        info.device,
+        info.compute_type,
+        info.workers,
+        min(config.batch.batch_size, info.max_batch),
+    )
+    if info.is_demo:
+        logger.warning("the demo model knows a few hundred words; not for real use")
+    scheme = "wss" if config.access.tls_cert else "ws"
+    print(f"listening on {scheme}://{server.address}", flush=True)
+    systemd.notify("READY=1\nSTATUS=listening")
+
+
+def _stop(stop: asyncio.Event, server: Server) -> None:
+    if stop.is_set():
+        logger.warning("told twice: not waiting for sessions")
+        server.cut_short()
+    stop.set()
+
+
+def _reload(server: Server, reread: Callable[[], Config]) -> None:
+    try:
+        server.reload()
+        log.setup(reread().log)
+        logger.info("keys, certificate and log settings read again")
+    except ConfigError as error:
+        logger.error("not everything was read again: %s", error)
+
+
+async def _feed_watchdog(config: Config, server: Server) -> None:
+    """Tell systemd that we live, as long as the engine does as well."""
+    period = systemd.watchdog_s()
+    if period is None:
+        return
+    loop = asyncio.get_running_loop()
+    longest = config.batch.request_timeout_s
+    while True:
+        if loop.time() - server.worker.progress_at <= longest:
+            systemd.notify("WATCHDOG=1")
+        else:
+            logger.error("an engine call hangs; systemd may restart us")
+            systemd.notify("STATUS=an engine call hangs")
+        await asyncio.sleep(period / 3)

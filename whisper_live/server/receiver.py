@@ -1,0 +1,212 @@
+"""One client's audio on its way in: messages are read, decoded and scored.
+
+Owns the pace: no message is read while the session has no room, none faster than
+``audio-rate`` allows, none after the time to read is over.  Gives the session its
+frames and the end of the audio, in order; decides nothing about what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from websockets.asyncio.server import ServerConnection
+
+from whisper_live.audio import samples_to_s
+from whisper_live.config.model import LimitConfig
+from whisper_live.errors import (
+    ClientError,
+    DecodeError,
+    LimitExceeded,
+    ProtocolError,
+)
+from whisper_live.media.ingest import Ingest
+from whisper_live.observability.metrics import Metrics
+from whisper_live.protocols import whisperlive as protocol
+from whisper_live.server.backlog import Backlog
+from whisper_live.server.keepalive import Keepalive
+from whisper_live.session.events import Drain, EndOfAudio, Event, Frames
+
+__all__ = ["RECEIVE_QUEUE", "Receiver"]
+
+# At shutdown, what the client sent before it heard of it is still read; a pause like
+# this is the end of it.
+_DRAIN_PAUSE_S = 1.0
+_ONE_READ_BYTES = 1 << 18  # asyncio's; its messages may be in the queue at that moment
+RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
+
+
+class Receiver:
+    """Reads one socket.  ``take`` gets each event; ``ended`` is set by END_OF_AUDIO."""
+
+    def __init__(
+        self,
+        socket: ServerConnection,
+        ingest: Ingest,
+        *,
+        limits: LimitConfig,
+        pool: Executor,
+        pulse: Keepalive,
+        metrics: Metrics,
+        take: Callable[[Event], None],
+        ended: asyncio.Event,
+    ) -> None:
+        self._socket = socket
+        self._ingest = ingest
+        self._limits = limits
+        self._pool = pool
+        self._pulse = pulse
+        self._metrics = metrics
+        self._take = take
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._began_at = self._loop.time()
+        self._received_s = 0.0
+        self._backlog = Backlog()
+        self._is_wanted = True  # a session that is over takes no more
+        self._patience: asyncio.Timeout | None = None  # of the read under way
+        self._end_by: float | None = None  # loop time; None: no end in sight
+        self._ending = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    # ------------------------------------------------------------------ for the owner
+
+    @property
+    def behind_s(self) -> float:
+        """How much later than it was sent audio is taken in."""
+        return self._backlog.behind_s
+
+    def go_on(self, *, has_room: bool, is_wanted: bool) -> None:
+        """What the session says after each event: read on, wait, or pass over."""
+        self._is_wanted = is_wanted
+        if has_room or not is_wanted or self._ending.is_set():
+            self._room.set()
+        else:
+            self._room.clear()
+
+    def end(self, when: float) -> None:
+        """Read no longer than this, at full speed and whether there is room or not."""
+        self._end_by = when
+        self._ending.set()
+        self._room.set()
+        if self._patience is not None:
+            self._patience.reschedule(self._read_until())
+
+    async def run(self) -> None:
+        """Read to the end of the audio.
+
+        Raises ``ClientError`` for what cannot be used, after what came before it was
+        taken, and ``ConnectionClosed`` when the peer is gone.
+        """
+        try:
+            event = await self._read()
+        except ClientError:
+            with contextlib.suppress(DecodeError):  # of two errors, the first counts
+                await self._finish()
+            raise
+        await self._finish()
+        self._take(event)
+
+    # ------------------------------------------------------------------------ reading
+
+    async def _read(self) -> Event:
+        """Take messages; what it was that ended them."""
+        left, left_bytes = RECEIVE_QUEUE[0], _ONE_READ_BYTES  # once reading is to end
+        while left > 0 or left_bytes > 0:
+            if (message := await self._next()) is None:
+                break
+            if self._end_by is not None and self._loop.time() >= self._end_by:
+                left, left_bytes = left - 1, left_bytes - len(message)
+            if protocol.is_end_of_audio(message):
+                self._ended.set()
+                if self._is_wanted:
+                    return EndOfAudio()
+            elif self._is_wanted:
+                if isinstance(message, str):
+                    raise ProtocolError(
+                        "audio must come in binary messages", kind="text_message"
+                    )
+                await self._take_in(message)
+        if self._end_by is None:
+            idle = self._limits.idle_timeout_s
+            raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
+        return Drain()
+
+    async def _next(self) -> str | bytes | None:
+        """The next message; None once the time for it is over."""
+        since = self._loop.time()
+        try:
+            async with asyncio.timeout_at(self._read_until()) as self._patience:
+                with self._pulse.listening():
+                    return await self._socket.recv()
+        except TimeoutError:
+            pass
+        finally:
+            self._patience = None
+            self._backlog.waited(self._loop.time() - since)
+        try:
+            async with asyncio.timeout(0):  # it may have come in that very moment
+                return await self._socket.recv()
+        except TimeoutError:
+            return None
+
+    def _read_until(self) -> float:
+        """When to stop waiting for the next message (loop time)."""
+        now = self._loop.time()
+        if self._end_by is None:
+            return now + self._limits.idle_timeout_s
+        return min(now + _DRAIN_PAUSE_S, self._end_by)
+
+    # ----------------------------------------------------------------------- decoding
+
+    async def _take_in(self, data: bytes) -> None:
+        """Decode and score one message in the pool and hand the frames on."""
+        ingest = self._ingest
+
+        def push_and_pull() -> Frames | None:
+            ingest.push(data)
+            return ingest.pull()
+
+        job: Callable[[], Frames | None] = push_and_pull
+        while True:
+            frames = await self._loop.run_in_executor(self._pool, job)
+            if frames is None:
+                return
+            seconds = samples_to_s(len(frames.samples))
+            self._received_s += seconds
+            self._metrics.audio_decoded(ingest.codec, seconds)
+            self._metrics.stage("decode", frames.decode_s)
+            self._metrics.stage("vad", frames.vad_s)
+            self._backlog.took(seconds, now=self._loop.time())
+            self._take(replace(frames, behind_s=self._backlog.behind_s))
+            await self._room.wait()
+            await self._keep_rate()
+            if not ingest.has_more:
+                return
+            job = ingest.pull
+
+    async def _finish(self) -> None:
+        """Take in what the decoder and the last part frame still hold."""
+        if self._is_wanted:
+            self._ingest.finish()
+            await self._take_in(b"")
+
+    async def _keep_rate(self) -> None:
+        """Read no faster than ``audio_rate``, once the burst is spent.
+
+        Not reading is the gentlest limit: nothing is refused or lost, the sender's
+        own socket tells it to wait.
+        """
+        limits = self._limits
+        if not limits.audio_rate:
+            return
+        ahead = self._received_s - limits.audio_burst_s
+        elapsed = self._loop.time() - self._began_at
+        if (late := ahead / limits.audio_rate - elapsed) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(late):
+                    await self._ending.wait()

@@ -1,0 +1,65 @@
+"""Writes one session's event log to a file, and its audio if that was asked for.
+
+For an operator who wants a field bug to be repeatable: ``whisper-live replay`` drives
+the pure core through the log.  The files contain what was said; they are readable by
+their owner alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import numpy as np
+
+from whisper_live.config.model import Config
+from whisper_live.errors import ConfigError
+from whisper_live.session import eventlog
+from whisper_live.session.events import Effect, Event, Frames
+
+__all__ = ["Recorder", "check_directory"]
+
+
+def check_directory(directory: str) -> None:
+    """Make the directory; raises ``ConfigError`` if nothing can be written there."""
+    try:
+        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(f"cannot write recordings to {directory}")
+
+
+class Recorder:
+    """One session's files: ``STEM.jsonl`` and, with audio, ``STEM.s16``.
+
+    The audio is 16 kHz mono, 16 bit little-endian, without a header.
+    """
+
+    def __init__(self, config: Config, *, name: str, stem: str) -> None:
+        path = Path(config.log.record) / stem
+        self._log: TextIO = os.fdopen(_private(path.with_suffix(".jsonl")), "w")
+        self._audio: BinaryIO | None = None
+        if config.log.record_audio:
+            self._audio = os.fdopen(_private(path.with_suffix(".s16")), "wb")
+        self._log.write(eventlog.header(config, name=name) + "\n")
+
+    def step(self, now: float, event: Event | None, effects: Iterable[Effect]) -> None:
+        """Append one step; buffered, so cheap enough for the event loop."""
+        self._log.write(eventlog.step(now, event, effects) + "\n")
+        if self._audio is not None and isinstance(event, Frames):
+            scaled = np.clip(event.samples * 32768.0, -32768, 32767)
+            self._audio.write(scaled.astype("<i2").tobytes())
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._log.close()
+        if self._audio is not None:
+            self._audio.close()
+
+
+def _private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,0 +1,407 @@
+"""The listening socket, admission, the pages beside it, and an orderly end.
+
+Builds what all connections share (worker, ingest pool, metrics) around an engine that
+is loaded and warm, and at the end flushes every session before it goes.  Signals and
+systemd are ``daemon``'s affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import socket
+import ssl
+import statistics
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
+
+from whisper_live import __version__
+from whisper_live.config.model import Config
+from whisper_live.errors import ConfigError, Overloaded
+from whisper_live.inference.engine import Engine
+from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
+from whisper_live.inference.worker import Worker
+from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
+from whisper_live.server.auth import JUDGED_HEADERS, Access, Caller, Denied
+from whisper_live.server.connection import Connection, Services
+from whisper_live.server.receiver import RECEIVE_QUEUE
+from whisper_live.server.sender import CLOSE_TIMEOUT_S
+from whisper_live.vad.silero import Detector
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("whisper_live.server")
+
+_GUESS_S = 120.0  # told to who waits while nothing is known
+_SOONEST_S = 1.0  # "now" would only bring the client back to be refused again
+_RESTS_AFTER_S = 1.0  # without a client
+_NEWEST_SHARE = 0.2  # of the newest session in the mean length
+
+
+class _Socket(ServerConnection):
+    """Knows who calls, and can be freed at once when the peer is gone.
+
+    A socket of websockets refers to itself.  With what it had received (up to 8 MiB)
+    it would stay until the collector's next full round, hundreds of clients later.
+    """
+
+    caller: Caller  # of an upgrade that was let through
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.protocol.parser.close()
+        for error in (self.connection_exc, self.protocol.parser_exc):
+            if error is not None:
+                error.__traceback__ = None  # its frames hold the socket
+
+
+class Server:
+    """One daemon; an async context manager that listens while it is open."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        engine: Engine,
+        detector: Callable[[], Detector],
+        listener: socket.socket | None = None,
+        loader: Loader | None = None,
+        at_rest: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``listener`` is a socket to take over instead of binding one.
+
+        ``loader`` brings the further models of the settings; none without it.
+        ``at_rest`` is called, in a thread, when the last client has been gone for a
+        second.
+        """
+        self._config = config
+        self._inherited = listener
+        self._at_rest = at_rest
+        self._resting: asyncio.TimerHandle | None = None
+        self._access = Access(config.access, config.listen)
+        self._tls = _tls_context(config)
+        self._engine = engine
+        self._metrics = Metrics()
+        self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
+        self._worker = Worker(engine, config.batch, metrics=self._metrics)
+        main = Model("", self._worker, engine.info.languages)
+        self._roster = ModelRegistry(
+            config, main=main, metrics=self._metrics, loader=loader
+        )
+        self._connections: set[Connection] = set()
+        self._names = itertools.count(1)
+        self._session_s: float | None = None  # smoothed length of those that ended
+        self._draining = False
+        self._hurry = asyncio.Event()
+        self._services = Services(
+            config=config,
+            roster=self._roster,
+            metrics=self._metrics,
+            pool=self._pool,
+            ids=itertools.count(1),
+            detector=detector,
+            access=self._access,
+            admit=self._admit,
+        )
+        self._metrics.ask_behind(self._behind_s)
+        info = engine.info
+        self._metrics.describe(
+            version=__version__,
+            engine=info.name,
+            model=info.model,
+            device=info.device,
+            compute_type=info.compute_type,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        port: int = next(iter(self._listener.sockets)).getsockname()[1]
+        return port
+
+    @property
+    def address(self) -> str:
+        """What is listened on, as ``host:port`` or the path of a Unix socket."""
+        name = next(iter(self._listener.sockets)).getsockname()
+        if isinstance(name, str):
+            return name
+        host, port = name[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def metrics(self) -> Metrics:
+        """The numbers of this server."""
+        return self._metrics
+
+    @property
+    def worker(self) -> Worker:
+        """The batch worker of this server."""
+        return self._worker
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._listener = await self._listen()
+        except OSError as error:
+            raise ConfigError(f"cannot listen: {error.strerror or error}") from error
+        self._running = asyncio.create_task(self._worker.run())
+        return self
+
+    async def _listen(self) -> WebSocketServer:
+        limits = self._config.limits
+        listen = self._config.listen
+        place = (
+            {"sock": self._inherited}
+            if self._inherited
+            else {"host": listen.host, "port": listen.port}
+        )
+        return await serve(
+            self._serve,
+            **place,
+            ssl=self._tls,
+            process_request=self._answer_http,
+            process_response=_bearer,
+            create_connection=_Socket,
+            compression=None,  # 10 times the CPU of a message, and an amplifier
+            server_header=None,
+            open_timeout=limits.handshake_timeout_s,
+            ping_interval=None,  # `pulse` pings
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_size=limits.max_message_bytes,
+            max_queue=RECEIVE_QUEUE,
+        )
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def reload(self) -> None:
+        """Take changed keys and a changed certificate over; sessions go on.
+
+        Raises ``ConfigError`` where one cannot be read; the old one stays in force.
+        """
+        self._access.reload()
+        if self._tls is not None:
+            _load_certificate(self._tls, self._config)
+
+    async def close(self) -> None:
+        """Stop accepting, flush every session, tell it 1012, and let go of all."""
+        self._draining = True
+        self._listener.close(close_connections=False)
+        await self._drain()
+        await asyncio.gather(*[c.leave() for c in self._connections])
+        await self._worker.close()
+        await self._roster.close()
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        # Who is still in the opening handshake is not waited for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._listener.wait_closed()
+        await self._engine.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _drain(self) -> None:
+        if not self._connections:
+            return
+        logger.info("draining %d sessions", len(self._connections))
+        drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
+        hurry = asyncio.create_task(self._hurry.wait())
+        ended = asyncio.create_task(asyncio.wait(drains))
+        await asyncio.wait(
+            [ended, hurry],
+            timeout=self._config.limits.drain_timeout_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if left := sum(not drain.done() for drain in drains):
+            logger.warning("%d sessions are closed without their last text", left)
+        for task in (*drains, hurry, ended):
+            task.cancel()
+        await asyncio.gather(*drains, hurry, ended, return_exceptions=True)
+
+    def cut_short(self) -> None:
+        """Wait no longer for sessions that are being flushed."""
+        self._hurry.set()
+
+    # -------------------------------------------------------------------- connections
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        assert isinstance(socket, _Socket), "made by `create_connection`"
+        connection = Connection(
+            socket,
+            self._services,
+            name=f"s{next(self._names)}",
+            caller=socket.caller,
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if connection.is_admitted:
+                took_s = asyncio.get_running_loop().time() - connection.admitted_at
+                mean_s = took_s if self._session_s is None else self._session_s
+                self._session_s = mean_s + _NEWEST_SHARE * (took_s - mean_s)
+            if not self._connections:
+                self._rest_soon()
+
+    def _rest_soon(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        loop = asyncio.get_running_loop()
+        self._resting = loop.call_later(_RESTS_AFTER_S, self._rest)
+
+    def _rest(self) -> None:
+        if not self._connections and not self._draining:
+            asyncio.get_running_loop().run_in_executor(self._pool, self._at_rest)
+
+    def _admit(self, caller: Caller, model: str) -> None:
+        """Raise ``Overloaded`` if one more session of this model cannot be carried."""
+        limits = self._config.limits
+        admitted = [c for c in self._connections if c.is_admitted]
+        if self._draining:
+            raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
+        if len(admitted) >= limits.max_sessions:
+            self._turn_away("all sessions are taken", "capacity", admitted)
+        if limit := limits.max_sessions_per_address:
+            same = [c for c in admitted if c.caller.address == caller.address]
+            if len(same) >= limit:
+                self._turn_away("this address has its sessions", "address", same)
+        if (limit := limits.max_sessions_per_key) and caller.key_name is not None:
+            same = [c for c in admitted if c.caller.key_name == caller.key_name]
+            if len(same) >= limit:
+                self._turn_away("this key has its sessions", "key", same)
+        if limit_s := limits.max_queue_delay_s:
+            if (delay_s := self._roster.queue_delay_s(model)) > limit_s:
+                self._turn_away(f"requests wait {delay_s:.1f} s", "overload", admitted)
+            if (late_s := self._behind_s()) > limit_s:
+                self._turn_away(
+                    f"audio is read {late_s:.1f} s late", "overload", admitted
+                )
+
+    def _behind_s(self) -> float:
+        """How late audio is taken in, by the middle one of all sessions."""
+        return statistics.median(
+            [c.behind_s for c in self._connections if c.is_admitted] or [0.0]
+        )
+
+    def _turn_away(self, why: str, kind: str, holders: Sequence[Connection]) -> None:
+        """Tell when the first of ``holders`` is likely to leave, at the latest."""
+        waits_s = []
+        if holders and self._session_s is not None:
+            # Of N sessions that last T on average, one ends every T / N.
+            waits_s.append(self._session_s / len(holders))
+        if holders and (limit := self._config.limits.max_session_s):
+            now = asyncio.get_running_loop().time()
+            first = min(c.admitted_at for c in holders)
+            waits_s.append(max(limit - (now - first), 0.0))
+        wait_s = max(min(waits_s, default=_GUESS_S), _SOONEST_S)
+        raise Overloaded(why, wait_minutes=wait_s / 60, kind=kind)
+
+    # -------------------------------------------------------------------------- pages
+
+    def _answer_http(
+        self, socket: ServerConnection, request: HttpRequest
+    ) -> Response | None:
+        """Pages for plain requests; None lets a websocket handshake go on."""
+        if "websocket" in ",".join(request.headers.get_all("Upgrade")).lower():
+            return self._judge(socket, request)
+        path = request.path.partition("?")[0]
+        if request.method not in ("GET", "HEAD"):
+            return _page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+        if path == "/metrics":
+            return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
+        if path == "/healthz":
+            return _page(HTTPStatus.OK, "ok\n")
+        if path == "/readyz":
+            if self._draining or not self._worker.is_healthy:
+                return _page(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
+            return _page(HTTPStatus.OK, "ready\n")
+        return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
+
+    def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
+        """Let an upgrade through, or answer why not."""
+        assert isinstance(socket, _Socket), "made by `create_connection`"
+        peer = socket.remote_address
+        try:
+            caller = self._access.check(
+                request.path,
+                _joined(request.headers),
+                _offered(request.headers),
+                str(peer[0]) if peer else "local",
+            )
+        except Denied as denied:
+            self._metrics.session_rejected(denied.kind)
+            return _page(denied.status, f"{denied.status.phrase}\n")
+        socket.caller = caller
+        return None
+
+
+def _joined(headers: Headers) -> dict[str, str]:
+    """The headers to be judged; one that is repeated becomes a list, as in RFC 9110.
+
+    A repeated Origin or key is then no origin and no key of ours.
+    """
+    given = {name: headers.get_all(name) for name in JUDGED_HEADERS}
+    return {name: ", ".join(values) for name, values in given.items() if values}
+
+
+def _bearer(socket: ServerConnection, request: HttpRequest, response: Response) -> None:
+    """Upstream's way to bring a key from a browser; the key is never echoed.
+
+    Not by ``select_subprotocol``: with it websockets would tie each socket to itself.
+    """
+    if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+        if "bearer" in _offered(request.headers):
+            response.headers["Sec-WebSocket-Protocol"] = "bearer"
+
+
+def _offered(headers: Headers) -> list[str]:
+    """The subprotocols that a client names."""
+    names = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    if not config.access.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, config)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
+    """Into a live context as well: new connections get the new certificate."""
+    cert, key = config.access.tls_cert, config.access.tls_key
+    try:
+        context.load_cert_chain(cert, key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot load the certificate {cert}: {error}") from error
+
+
+def _page(
+    status: HTTPStatus, body: str | bytes, kind: str = "text/plain; charset=utf-8"
+) -> Response:
+    content = body.encode() if isinstance(body, str) else body
+    headers = Headers(
+        [
+            ("Content-Type", kind),
+            ("Content-Length", str(len(content))),
+            ("Connection", "close"),
+        ]
+    )
+    return Response(status.value, status.phrase, headers, content)

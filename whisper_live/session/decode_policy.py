@@ -1,0 +1,101 @@
+"""How a span of a session's audio is put to the engine.
+
+Partials are greedy and plain: they are many and soon replaced.  Finals get the beams
+that were configured, the temperature fallbacks and, if the client wants them, words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from whisper_live.audio import Samples
+from whisper_live.config.model import Config
+from whisper_live.inference.types import DecodeOptions, Request, RequestKind
+from whisper_live.session.events import ClientOptions
+from whisper_live.text.words import ends_sentence, split_words
+
+__all__ = ["RequestMaker"]
+
+_FALLBACKS = (0.0, 0.4, 0.8)  # temperatures
+
+
+class RequestMaker:
+    """Makes one session's requests.  ``context`` is always its committed text."""
+
+    def __init__(
+        self,
+        config: Config,
+        options: ClientOptions,
+        *,
+        session: str,
+        ids: Iterator[int],
+    ) -> None:
+        self._options = options
+        self._session = session
+        self._ids = ids
+        self._beam_size = config.engine.beam_size
+        self._timeout_s = config.batch.request_timeout_s
+        self._context_chars = config.stream.context_chars
+
+    def partial(
+        self,
+        audio: Samples,
+        start: int,
+        *,
+        language: str | None,
+        context: str,
+        word_timestamps: bool,
+    ) -> Request:
+        """A reading of the window so far; ``start`` is the position of its audio."""
+        options = DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=self._prompt(context),
+            hotwords=self._options.hotwords,
+            word_timestamps=word_timestamps,
+        )
+        return self._request(RequestKind.PARTIAL, audio, start, options)
+
+    def final(
+        self, audio: Samples, start: int, *, language: str | None, context: str
+    ) -> Request:
+        """The reading that decides the window."""
+        options = DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=self._prompt(context),
+            hotwords=self._options.hotwords,
+            word_timestamps=self._options.word_timestamps,
+            beam_size=self._beam_size,
+            temperatures=_FALLBACKS,
+        )
+        return self._request(RequestKind.FINAL, audio, start, options)
+
+    def _request(
+        self, kind: RequestKind, audio: Samples, start: int, options: DecodeOptions
+    ) -> Request:
+        return Request(
+            id=next(self._ids),
+            session=self._session,
+            kind=kind,
+            start=start,
+            audio=audio,
+            options=options,
+            timeout_s=self._timeout_s,
+        )
+
+    def _prompt(self, context: str) -> str:
+        """The client's prompt, then the newest committed words from a whole one on.
+
+        A closed sentence is no context: the next one needs none, and a wrong word in
+        it would be fed on.  With all committed text as context the demo model took
+        back 20 % of words shown instead of 7 %, and cost two words in a hundred;
+        stock Whisper falls into fewer loops without (``condition_on_previous_text``).
+        """
+        room = self._context_chars
+        if ends_sentence(context):
+            context = ""
+        if len(context) > room:
+            # The first word is cut in most cases.
+            context = "".join(split_words(context[len(context) - room :])[1:])
+        return f"{self._options.initial_prompt} {context.strip()}".strip()

@@ -1,0 +1,80 @@
+"""Which hypothesised segments were not said by anybody.
+
+Whisper writes plausible text for noise.  No single score tells: real quiet speech has
+a high no-speech probability too.  So scores decide together, and the detector's own
+speech probabilities over the segment weigh most.  What is suppressed is counted by
+the reason returned here; nothing is dropped for one bad score alone.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from whisper_live.inference.types import HypothesisSegment
+from whisper_live.text.words import normalise, split_words
+
+__all__ = ["Reason", "remove_loop", "suppress"]
+
+_LOW_LOGPROB = -1.0  # Whisper's own limit for a failed decode
+_SHAKY_LOGPROB = -0.8  # enough where there is little speech to go with the text
+_LOOPED_RATIO = 2.4  # and for text that compresses too well
+_WEAK_SPEECH = 0.25  # mean speech probability of what is mostly not speech
+_LOOP_REPEATS = 5  # "no no no no" is still said by people; five equal phrases are not
+_LONGEST_LOOP = 12  # words
+
+
+class Reason(enum.Enum):
+    """Why a segment is not shown; the values label a metric."""
+
+    NO_WORDS = "no_words"
+    NO_SPEECH = "no_speech"
+    WEAK_SPEECH = "weak_speech"
+    LOOP = "loop"
+    UNSURE = "unsure"  # partials only, so it is never counted
+
+
+def suppress(
+    segment: HypothesisSegment,
+    *,
+    speech: float,
+    no_speech_threshold: float,
+    is_final: bool,
+) -> Reason | None:
+    """The reason not to show ``segment``, or None.
+
+    ``speech`` is the mean speech probability over its span.  A partial has to be surer
+    than a final: no audio is lost by waiting for better text, one reading in twenty of
+    speech and nearly every one of many voices at once are held back.
+    """
+    if not any(normalise(word).isalnum() for word in split_words(segment.text)):
+        return Reason.NO_WORDS
+    doubted = segment.no_speech_probability > no_speech_threshold
+    unsure = segment.average_logprob < _LOW_LOGPROB
+    if doubted and unsure:
+        return Reason.NO_SPEECH
+    shaky = segment.average_logprob < _SHAKY_LOGPROB
+    if speech < _WEAK_SPEECH and (doubted or shaky):
+        return Reason.WEAK_SPEECH
+    if unsure and not is_final:
+        return Reason.UNSURE
+    return None
+
+
+def remove_loop(segment: HypothesisSegment) -> str:
+    """The segment's text with a phrase that repeats without end said once.
+
+    Only where the compression ratio shows a loop: "seven seven seven seven seven" in
+    a spoken number is left alone.
+    """
+    if segment.compression_ratio <= _LOOPED_RATIO:
+        return segment.text
+    words = split_words(segment.text)
+    plain = [normalise(word) for word in words]
+    for size in range(1, _LONGEST_LOOP + 1):
+        for at in range(len(plain) - size * _LOOP_REPEATS + 1):
+            end = at + size
+            while plain[end : end + size] == plain[at : at + size]:
+                end += size
+            if end - at >= size * _LOOP_REPEATS:
+                return "".join(words[: at + size] + words[end:])
+    return segment.text

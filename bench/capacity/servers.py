@@ -140,7 +140,7 @@ def upstream(name: str, *flags: str) -> Contender:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    launcher = str(REPOSITORY / "bench" / "upstream.py")
+    launcher = str(REPOSITORY / "bench" / "capacity" / "upstream.py")
     python = str(UPSTREAM / "bin" / "python")
     command = (python, launcher, "--port", str(port), *flags)
     return Contender(name, command, port, has_metrics=False)

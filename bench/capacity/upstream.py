@@ -1,8 +1,9 @@
 """Start upstream's server, ``whisper-live==0.10.0``; runs in *its* environment.
 
-    UPSTREAM/bin/python bench/capacity/upstream.py --port 9191 --model DIR [--batch]
-    UPSTREAM/bin/python bench/capacity/upstream.py --port 9191 --marks --call-s .1 --row-s .05
-    UPSTREAM/bin/python bench/capacity/upstream.py --port 9191 --marks --weights DIR [--batch]
+    cd bench/capacity
+    UPSTREAM/bin/python upstream.py --port 9191 --model DIR [--batch]
+    UPSTREAM/bin/python upstream.py --port 9191 --marks --call-s .1 --row-s .05
+    UPSTREAM/bin/python upstream.py --port 9191 --marks --weights DIR [--batch]
 
 Without ``--marks`` nothing of upstream is changed: the wheel has no launcher, so this
 calls ``TranscriptionServer().run`` as its own ``run_server.py`` does, with one OpenMP

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,20 +26,13 @@ from whisper_live.inference.types import (
     RequestKind,
     Word,
 )
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.events import (
-    Cancel,
-    ClientOptions,
-    Close,
-    Effect,
-    EndOfAudio,
-    Event,
-    Frames,
-    Hello,
-    Send,
-    Submit,
-)
+from whisper_live.protocols.base import Close, Message
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.session.driver import SessionDriver
+from whisper_live.session.events import EndOfAudio, Event, Frames
 from whisper_live.session.session import Session, State
+from whisper_live.session.updates import Ending, Update
 from whisper_live.testing.marks import (
     Account,
     NumberedWord,
@@ -152,6 +145,7 @@ class SessionHarness:
     answers_at_once: bool = True
     clock: Clock = field(default_factory=Clock)
     sent: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)  # all ever submitted
     outcomes: list[int] = field(default_factory=list)  # ids, as they were given
     running: Request | None = None
@@ -159,16 +153,32 @@ class SessionHarness:
     closed: Close | None = None
 
     def __post_init__(self) -> None:
-        self.session = Session(self.config, name="s1", ids=itertools.count(1))
+        self.session = Session(
+            self.config,
+            self.options.session,
+            name="s1",
+            ids=itertools.count(1),
+            now=self.clock.now,
+        )
+        self.wire = WhisperLive(self.config.speech, options=self.options)
+        self._driver = SessionDriver(
+            self.session,
+            self,
+            deliver=self.tell,
+            tell=self._told,
+            ended=self._ended,
+            record=lambda now, event, effects: self.session.check(),
+        )
         self._rest: Samples = np.empty(0, np.float32)
         self._cancelled: list[int] = []  # whose outcome is on its way
-        self.tell(Hello(self.options))
+        self._send(self.wire.ready())
 
     # ------------------------------------------------------------------------ driving
 
     def tell(self, event: Event) -> None:
         """Give the session one event and do what it asks for."""
-        self._perform(self.session.receive(event, now=self.clock.now))
+        self._driver.give(event, now=self.clock.now)
+        self._answer()
 
     def play(self, samples: Samples, *, frames: int = 8) -> None:
         """Samples in real time, some frames in each message.
@@ -190,13 +200,17 @@ class SessionHarness:
         """Call the session where its deadline has come."""
         deadline = self.session.deadline()
         if deadline is not None and deadline <= self.clock.now:
-            self._perform(self.session.expire(now=self.clock.now))
+            self._expire()
 
     def wait(self) -> None:
         """No more audio comes; time goes on until the session waits for nothing."""
         while (deadline := self.session.deadline()) is not None:
             self.clock.now = max(self.clock.now, deadline)
-            self._perform(self.session.expire(now=self.clock.now))
+            self._expire()
+
+    def _expire(self) -> None:
+        self._driver.expire(now=self.clock.now)
+        self._answer()
 
     def end(self) -> None:
         """The last part frame and END_OF_AUDIO, then all outcomes."""
@@ -230,33 +244,42 @@ class SessionHarness:
         self.outcomes.append(outcome.request_id)
         self.tell(outcome)
 
-    def _perform(self, effects: Sequence[Effect]) -> None:
-        self.session.check()
-        for effect in effects:
-            assert self.closed is None or isinstance(effect, Cancel), "after the close"
-            match effect:
-                case Send(message):
-                    self.sent.append(json.loads(protocol.encode(message)))
-                case Submit(request):
-                    self._submit(request)
-                case Cancel(request_id):
-                    if self.queued is not None and self.queued.id == request_id:
-                        self.queued = None
-                        self._cancelled.append(request_id)
-                case Close():
-                    self.closed = effect
+    def _answer(self) -> None:
         while self._cancelled:
             self._give(Cancelled(self._cancelled.pop(0)))
         if self.answers_at_once:
             self.answer_all()
 
-    def _submit(self, request: Request) -> None:
+    def submit(self, request: Request, deliver: Callable[[Outcome], None]) -> None:
+        """What the session asks of the batch queue."""
+        assert self.closed is None, "after the close"
         if self.queued is not None:
             assert self.queued.kind is RequestKind.PARTIAL, "a final was replaced"
             self._cancelled.append(self.queued.id)
         assert len(request.audio) <= s_to_samples(30.0)
         self.requests.append(request)
         self.queued = request
+
+    def cancel(self, request_id: int) -> None:
+        """What the session asks of the batch queue."""
+        if self.queued is not None and self.queued.id == request_id:
+            self.queued = None
+            self._cancelled.append(request_id)
+
+    # ------------------------------------------------------------------------ messages
+
+    def _told(self, update: Update) -> None:
+        assert self.closed is None, "after the close"
+        self.updates.append(update)
+        self._send(self.wire.render(update))
+
+    def _ended(self, ending: Ending) -> None:
+        assert self.closed is None, "after the close"
+        self._send(self.wire.end(ending))
+        self.closed = self.wire.close(ending)
+
+    def _send(self, messages: Iterable[Message]) -> None:
+        self.sent += [json.loads(message.text) for message in messages]
 
     # ------------------------------------------------------------------------ results
 

@@ -199,6 +199,12 @@ def _stream_arguments(parser: Any) -> None:
         default="auto",
         help="send raw samples or WebM/Opus; auto sends a WebM file as it is",
     )
+    parser.add_argument(
+        "--format",
+        choices=("text", "jsonl"),
+        default="text",
+        help="jsonl prints each update as one JSON line",
+    )
     _speech_arguments(parser)
 
 
@@ -210,7 +216,10 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
         help="recordings to read; pipes too, - is standard input",
     )
     parser.add_argument(
-        "--format", choices=("text", "srt", "vtt", "json"), default="text"
+        "--format",
+        choices=("text", "srt", "vtt", "json", "jsonl"),
+        default="text",
+        help="jsonl writes each update as one JSON line",
     )
     parser.add_argument(
         "--output-dir", metavar="DIR", help="write one file per recording there"

@@ -1,9 +1,8 @@
 """Every error that the package raises on purpose: one base class, four families.
 
-Each class carries what the edge needs to answer with: the websocket close code,
-the ``status`` of the message that goes before it, and a ``kind`` that names the
-cause in metrics.  ``kind`` comes from our own code, never from a client, so that
-it is safe as a metric label.
+Each class carries what the edge needs to answer with: the websocket close code, and a
+``kind`` that names the cause in metrics.  ``kind`` comes from our own code, never from
+a client, so that it is safe as a metric label.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ class WhisperLiveError(Exception):
     """
 
     close_code: ClassVar[int] = 1011
-    status: ClassVar[str | None] = "ERROR"
     default_kind: ClassVar[str] = "internal"
 
     def __init__(self, detail: str, *, kind: str | None = None) -> None:
@@ -81,24 +79,16 @@ class DecodeError(ClientError):
 
 
 class LimitExceeded(ClientError):
-    """The peer passed a size (1009) or a time, count or rate limit (1008)."""
+    """The peer passed a limit of time, count or rate (1008)."""
 
     close_code = 1008
     default_kind = "limit"
-
-    def __init__(
-        self, detail: str, *, kind: str | None = None, too_big: bool = False
-    ) -> None:
-        super().__init__(detail, kind=kind)
-        if too_big:
-            self.close_code = 1009  # type: ignore[misc]  # one instance, not the class
 
 
 class Overloaded(WhisperLiveError):
     """Not an error but an answer: come back in ``wait_minutes`` (WAIT, 1013)."""
 
     close_code = 1013
-    status = "WAIT"
     default_kind = "overloaded"
 
     def __init__(

@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
-from whisper_live.config.model import Config, StreamConfig
+from whisper_live.config.model import Config, SpeechConfig, StreamConfig
 from whisper_live.inference.batching import Batcher
 from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
 from whisper_live.inference.engine import Again
@@ -36,20 +37,14 @@ from whisper_live.inference.types import (
     Request,
     RequestKind,
 )
-from whisper_live.session.endpointing import Endpoint, Onset, Segmenter, Split
-from whisper_live.session.events import (
-    Cancel,
-    ClientOptions,
-    Close,
-    Effect,
-    EndOfAudio,
-    Event,
-    Frames,
-    Hello,
-    Send,
-    Submit,
-)
+from whisper_live.protocols.base import Message
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.session.driver import SessionDriver
+from whisper_live.session.endpointing import Endpoint, Onset, Segmenter
+from whisper_live.session.events import EndOfAudio, Event, Frames
 from whisper_live.session.session import Session, State
+from whisper_live.session.updates import Ending
 
 __all__ = [
     "Answering",
@@ -135,6 +130,7 @@ class Stream:
     pace: Iterator[tuple[float, int]] = field(default_factory=_steadily)
     told: list[Told] = field(default_factory=list)
     session: Session = field(init=False)
+    client: _Client = field(init=False)
     due: float = field(init=False)  # when the next message has come...
     brings: int = field(init=False)  # ...and its frames
     frames: int = 0  # that the session was given
@@ -170,9 +166,15 @@ class Simulation:
         self._owner: dict[int, Stream] = {}
         ids = itertools.count(1)
         for index, stream in enumerate(streams):
-            stream.session = Session(config, name=f"stream {index}", ids=ids)
+            stream.session = Session(
+                config,
+                stream.options.session,
+                name=f"stream {index}",
+                ids=ids,
+                now=self._now,
+            )
+            stream.client = _Client(self, stream, config.speech)
             self._plan(stream.due, stream)
-            self._tell(stream, Hello(stream.options))
 
     def run(self) -> None:
         """Until every client was told everything and each session is closed."""
@@ -200,7 +202,8 @@ class Simulation:
         session = stream.session
         deadline = session.deadline()
         if deadline is not None and deadline <= self._now:
-            self._perform(stream, session.expire(now=self._now))
+            stream.client.driver.expire(now=self._now)
+            self._follow_up(stream)
         if not session.has_room:
             self._plan(self._now + _NO_ROOM_S, stream)
             return
@@ -216,26 +219,32 @@ class Simulation:
             self._tell(stream, EndOfAudio())
 
     def _tell(self, stream: Stream, event: Event) -> None:
-        self._perform(stream, stream.session.receive(event, now=self._now))
+        stream.client.driver.give(event, now=self._now)
+        self._follow_up(stream)
 
-    def _perform(self, stream: Stream, effects: Sequence[Effect]) -> None:
+    def _follow_up(self, stream: Stream) -> None:
         session = stream.session
-        session.check()
-        outcomes: list[Outcome] = []
-        for effect in effects:
-            match effect:
-                case Send(message):
-                    at = self._now - stream.starts_at
-                    stream.told.append(Told(at, dict(message)))
-                case Submit(request):
-                    self._owner[request.id] = stream
-                    outcomes += self._batcher.offer(request, now=self._now)
-                case Cancel(request_id):
-                    outcomes += self._batcher.cancel(request_id, now=self._now)
-                case Close():
-                    self._engine.forget(session.name)
         self._batcher.speaking(session.name, session.is_speaking)
+        outcomes, stream.client.outcomes = stream.client.outcomes, []
         self._give(outcomes)
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds."""
+        return self._now
+
+    def submit(self, stream: Stream, request: Request) -> list[Outcome]:
+        """A session's request; outcomes that are due at once."""
+        self._owner[request.id] = stream
+        return self._batcher.offer(request, now=self._now)
+
+    def cancel(self, request_id: int) -> list[Outcome]:
+        """A request is not needed any more; outcomes that are due at once."""
+        return self._batcher.cancel(request_id, now=self._now)
+
+    def forget(self, stream: Stream) -> None:
+        """A session has ended."""
+        self._engine.forget(stream.session.name)
 
     def _give(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:  # a second one for the same request finds no owner
@@ -255,6 +264,42 @@ class Simulation:
 
     def _plan(self, at: float, what: Stream | _Answers) -> None:
         heapq.heappush(self._agenda, (at, next(self._orders), what))
+
+
+class _Client:
+    """What stands between one session and the simulation."""
+
+    def __init__(
+        self, simulation: Simulation, stream: Stream, speech: SpeechConfig
+    ) -> None:
+        self.outcomes: list[Outcome] = []  # due, and not given to the session yet
+        self._simulation = simulation
+        self._stream = stream
+        self._wire = WhisperLive(speech, options=stream.options)
+        self.driver = SessionDriver(
+            stream.session,
+            self,
+            deliver=lambda outcome: None,  # the simulation gives them
+            tell=lambda update: self._send(self._wire.render(update)),
+            ended=self._end,
+            record=lambda now, event, effects: stream.session.check(),
+        )
+        self._send(self._wire.ready())
+
+    def submit(self, request: Request, deliver: Callable[[Outcome], None]) -> None:
+        self.outcomes += self._simulation.submit(self._stream, request)
+
+    def cancel(self, request_id: int) -> None:
+        self.outcomes += self._simulation.cancel(request_id)
+
+    def _end(self, ending: Ending) -> None:
+        self._send(self._wire.end(ending))
+        self._simulation.forget(self._stream)
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        at = self._simulation.now - self._stream.starts_at
+        for message in messages:
+            self._stream.told.append(Told(at, json.loads(message.text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,10 +354,14 @@ def _plain_requests(stream: Stream, config: StreamConfig) -> Iterator[Request]:
     start = asked_to = 0
     for probability in stream.speech.tolist():
         for mark in segmenter.push(probability):
-            if isinstance(mark, Endpoint | Split):
+            if isinstance(mark, Endpoint):
                 yield request(RequestKind.FINAL, start, mark.at)
-            if isinstance(mark, Onset | Split):
+            if isinstance(mark, Onset):
                 start = asked_to = mark.at
+        if (split := segmenter.split_point(start)) is not None:
+            yield request(RequestKind.FINAL, start, split)
+            segmenter.decide(split)
+            start = asked_to = split
         if segmenter.is_speech and segmenter.position - asked_to >= interval:
             asked_to = segmenter.position
             yield request(RequestKind.PARTIAL, start, asked_to)

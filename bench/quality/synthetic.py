@@ -54,8 +54,9 @@ from whisper_live.config.model import Config, EngineConfig
 from whisper_live.inference import model_files as models
 from whisper_live.inference.ctranslate2.engine import load
 from whisper_live.inference.types import RequestKind
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.session.endpointing import Endpoint, Onset, Segmenter
-from whisper_live.session.events import ClientOptions, VadOptions
+from whisper_live.session.options import VadOptions
 from whisper_live.text.wer import plain_words, word_errors
 from whisper_live.vad.silero import Detector, SileroModel
 from whisper_live.vad.whisper_boost import speech_detectors

@@ -21,7 +21,7 @@ from whisper_live.config.model import Config
 from whisper_live.inference.ctranslate2.batch import HOPS_PER_S
 from whisper_live.inference.ctranslate2.engine import CONTEXT_HOPS, ROOM_HOPS
 from whisper_live.inference.types import Hypothesis, Request, RequestKind
-from whisper_live.session.events import ClientOptions
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.testing.marks import (
     account_for,
     read_numbers,

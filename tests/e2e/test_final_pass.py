@@ -12,7 +12,7 @@ from whisper_live.config.model import Config, StreamConfig
 from whisper_live.inference.types import Request, RequestKind
 from whisper_live.offline import final_pass
 from whisper_live.offline.final_pass import plan_windows
-from whisper_live.session.events import VadOptions
+from whisper_live.session.options import VadOptions
 from whisper_live.testing.marks import read_numbers, write_speech
 from whisper_live.testing.oracle import Behaviour
 

@@ -53,13 +53,31 @@ async def test_a_changed_log_is_seen_to_differ(tmp_path: Path) -> None:
         i for i, line in enumerate(lines) if '"completed":true' in line and i > 3
     )
     entry = json.loads(lines[index])
-    [*_, shown] = [effect["message"] for effect in entry["out"] if "message" in effect]
-    shown["segments"][-1]["text"] = " something else"
+    [*_, shown] = [effect for effect in entry["out"] if effect.get("completed")]
+    shown["completed"][-1]["text"] = " something else"
     lines[index] = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
     log.write_text("\n".join(lines), "utf-8")
     done = replayed(log)
     assert done.returncode == 1
     assert " 1 differ\n" in done.stdout and "something else" in done.stdout
+
+
+async def test_a_log_of_another_format_is_refused_with_a_sentence(
+    tmp_path: Path,
+) -> None:
+    await record(tmp_path, audio=False)
+    [log] = tmp_path.iterdir()
+    first, *rest = log.read_text("utf-8").splitlines()
+    old = {**json.loads(first), "format": 1}
+    log.write_text("\n".join([json.dumps(old), *rest]), "utf-8")
+    done = replayed(log)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.endswith(
+        "cannot be replayed: it is an event log of format 1, and this version replays "
+        "format 2 alone; replay it with the version that recorded it\n"
+    )
+    log.write_text('{"a": 1}\n', "utf-8")
+    assert replayed(log).stderr.endswith("it is not an event log\n")
 
 
 async def test_the_audio_is_kept_where_it_was_asked_for(tmp_path: Path) -> None:

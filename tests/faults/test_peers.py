@@ -17,8 +17,7 @@ import pytest
 from tests.e2e.support import client, quick, running
 from tests.faults.attacks import BINARY, HELLO, TEXT, abort, frame, open_socket
 from whisper_live.config.model import ListenConfig
-from whisper_live.server import keepalive as pulse
-from whisper_live.server import sender as outbox
+from whisper_live.server import keepalive, socket
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import account_for, write_speech
 
@@ -27,10 +26,10 @@ FOREVER = 3600.0
 
 @pytest.fixture
 def quick_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pulse._INTERVAL_S + pulse._TIMEOUT_S <= 30
-    monkeypatch.setattr(pulse, "_INTERVAL_S", 0.1)
-    monkeypatch.setattr(pulse, "_TIMEOUT_S", 0.4)
-    monkeypatch.setattr(outbox, "CLOSE_TIMEOUT_S", 0.2)
+    assert keepalive._INTERVAL_S + keepalive._TIMEOUT_S <= 30
+    monkeypatch.setattr(keepalive, "_INTERVAL_S", 0.1)
+    monkeypatch.setattr(keepalive, "_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(socket, "CLOSE_TIMEOUT_S", 0.2)
 
 
 async def frozen(
@@ -159,7 +158,7 @@ async def test_a_client_that_never_reads_is_closed_and_costs_little(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What it was sent fills the kernel's buffers, then ours, then it is closed."""
-    monkeypatch.setattr(outbox, "CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(socket, "CLOSE_TIMEOUT_S", 0.2)
     utterances = [[number] for number in range(400)]
     speech, _ = write_speech(utterances, pause_s=0.6, word_s=0.3)
     data = speech.astype("<f4").tobytes()

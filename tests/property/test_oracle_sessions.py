@@ -23,7 +23,9 @@ from whisper_live.audio import FRAME_S, FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config.model import BatchConfig, Config, StreamConfig
 from whisper_live.errors import WindowRejected
 from whisper_live.inference.types import Outcome, Request, RequestFailed
-from whisper_live.session.events import ClientOptions, Frames, VadOptions
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.session.events import Frames
+from whisper_live.session.options import VadOptions
 from whisper_live.testing.marks import (
     NumberedWord,
     account_for,

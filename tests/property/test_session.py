@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from tests.helpers import Hear, SessionHarness, frames_of, hear_marks, heard_words
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, s_to_samples
 from whisper_live.config.model import Config, LimitConfig, StreamConfig
-from whisper_live.errors import EngineTimeout, ProtocolError, WindowRejected
+from whisper_live.errors import EngineTimeout, WindowRejected
 from whisper_live.inference.types import (
     Hypothesis,
     HypothesisSegment,
@@ -29,15 +29,9 @@ from whisper_live.inference.types import (
     Timing,
     Word,
 )
-from whisper_live.session.events import (
-    ClientOptions,
-    Drain,
-    EndOfAudio,
-    Frames,
-    Hello,
-    PeerGone,
-    VadOptions,
-)
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.session.events import Drain, EndOfAudio, Frames, PeerGone
+from whisper_live.session.options import VadOptions
 from whisper_live.session.session import State
 from whisper_live.testing.marks import write_speech
 
@@ -227,12 +221,6 @@ class SessionMachine(RuleBasedStateMachine):
         if chance == 0:
             self.harness.tell(PeerGone())
             assert self.harness.session.state is State.CLOSED
-
-    @precondition(lambda self: self.harness.session.state is State.CLOSED)
-    @rule()
-    def greet_again(self) -> None:
-        with pytest.raises(ProtocolError):
-            self.harness.tell(Hello(ClientOptions(uid="other")))
 
     @invariant()
     def requests_are_bounded(self) -> None:

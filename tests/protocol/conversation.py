@@ -12,8 +12,8 @@ from typing import Any
 from tests.protocol.upstream import Wire
 from whisper_live.audio import s_to_samples
 from whisper_live.inference.types import Word
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.events import Dropped, Segment
+from whisper_live.protocols.whisperlive import messages as protocol
+from whisper_live.session.updates import Dropped, Segment
 
 __all__ = ["AUDIO_S", "TEXTS", "completed", "converse", "messages", "partial"]
 

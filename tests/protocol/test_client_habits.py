@@ -29,7 +29,7 @@ from tests.protocol.upstream import (
     run_client,
     write_wav,
 )
-from whisper_live.protocols import whisperlive as protocol
+from whisper_live.protocols.whisperlive import messages as protocol
 
 pytestmark = pytest.mark.timeout(120)  # many processes on a small machine
 

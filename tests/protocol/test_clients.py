@@ -10,7 +10,7 @@ import pytest
 
 from tests.protocol.clients import Chrome, Firefox, Ios, Python, check_session
 from tests.protocol.conversation import TEXTS, messages
-from whisper_live.protocols import whisperlive as protocol
+from whisper_live.protocols.whisperlive import messages as protocol
 
 UID = "A1"
 

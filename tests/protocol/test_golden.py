@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,19 @@ from whisper_live.config.model import Config
 from whisper_live.inference.types import (
     Hypothesis,
     HypothesisSegment,
+    Outcome,
     Request,
     Timing,
     Word,
 )
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.events import (
-    ClientOptions,
-    Close,
-    Effect,
-    EndOfAudio,
-    Event,
-    Frames,
-    Hello,
-    PeerGone,
-    Send,
-    Submit,
-)
+from whisper_live.protocols.base import Close, Message
+from whisper_live.protocols.whisperlive import handshake as protocol
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.session.driver import SessionDriver
+from whisper_live.session.events import EndOfAudio, Event, Frames, PeerGone
 from whisper_live.session.session import Session
+from whisper_live.session.updates import Ending
 
 LOGS = sorted(golden.GOLDEN.glob("*.jsonl"))
 PLAYED = [path for path in LOGS if not path.stem.startswith("refused")]
@@ -75,30 +70,52 @@ class Stage:
     closed: Close | None = None
 
     def __post_init__(self) -> None:
-        self.session = Session(Config(), name="golden", ids=itertools.count())
-        self.tell(Hello(self.options))
+        self.session = Session(
+            Config(),
+            self.options.session,
+            name="golden",
+            ids=itertools.count(),
+            now=self.now,
+        )
+        self.wire = WhisperLive(Config().speech, options=self.options)
+        self.asked: list[Request] = []
+        self.driver = SessionDriver(
+            self.session,
+            self,
+            deliver=self.tell,
+            tell=lambda update: self._send(self.wire.render(update)),
+            ended=self._ended,
+            record=lambda now, event, effects: self.session.check(),
+        )
+        self._send(self.wire.ready())
 
     def tell(self, event: Event) -> None:
-        self._perform(self.session.receive(event, now=self.now))
+        self.driver.give(event, now=self.now)
+        self._answer()
 
     def wait(self) -> None:
         """No more audio comes until the session has finished what stands open."""
         while (deadline := self.session.deadline()) is not None:
-            self._perform(self.session.expire(now=deadline))
+            self.driver.expire(now=deadline)
+            self._answer()
 
-    def _perform(self, effects: Sequence[Effect]) -> None:
-        self.session.check()
-        asked: list[Request] = []
-        for effect in effects:
-            match effect:
-                case Send(message):
-                    self.sent.append(json.loads(protocol.encode(message)))
-                case Submit(request):
-                    asked.append(request)
-                case Close():
-                    self.closed = effect
+    def submit(self, request: Request, deliver: Callable[[Outcome], None]) -> None:
+        self.asked.append(request)
+
+    def cancel(self, request_id: int) -> None:
+        """It was answered at once."""
+
+    def _answer(self) -> None:
+        asked, self.asked = self.asked, []
         for request in asked:
             self.tell(_hear(request))
+
+    def _ended(self, ending: Ending) -> None:
+        self._send(self.wire.end(ending))
+        self.closed = self.wire.close(ending)
+
+    def _send(self, messages: Iterable[Message]) -> None:
+        self.sent += [json.loads(message.text) for message in messages]
 
     def play(self, samples: int) -> None:
         self.now += samples / SAMPLE_RATE

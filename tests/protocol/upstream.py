@@ -31,7 +31,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from whisper_live.protocols import whisperlive as protocol
+from whisper_live.protocols.whisperlive import messages as protocol
 
 __all__ = ["Run", "ScriptedServer", "Upstream", "Wire", "run_client", "write_wav"]
 

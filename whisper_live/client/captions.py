@@ -1,27 +1,31 @@
 """The client's copy of the transcript, and how it is written down.
 
-Owns the folding of segments messages into completed captions and one partial, and the
-renderings text, SRT, WebVTT and JSON.  Knows nothing of sockets or files.
+Owns the folding of updates into completed captions and one partial, and the
+renderings text, SRT, WebVTT and JSON.  Knows nothing of sockets, wires or files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from whisper_live.audio import samples_to_s
+from whisper_live.inference.types import Word
+from whisper_live.session.updates import Dropped, Segment, Update
 
 __all__ = ["RENDERERS", "Caption", "Captions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One segment as it came over the wire; times in seconds."""
+    """One segment; times in seconds."""
 
     start_s: float
     end_s: float
     text: str  # without the leading space
-    words: tuple[Mapping[str, Any], ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(slots=True)
@@ -31,42 +35,25 @@ class Captions:
     completed: list[Caption] = field(default_factory=list)
     partial: Caption | None = None
     language: str | None = None
-    dropped: list[Mapping[str, Any]] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
 
-    def update(self, message: Mapping[str, Any]) -> list[Caption]:
-        """Take one message; the captions that it completed, oldest first.
-
-        Completed segments are repeated in later messages and never change, so only
-        what stands after the newest one known is new.
-        """
-        self.language = message.get("language", self.language)
-        self.dropped += message.get("dropped", [])
-        if "segments" not in message:
-            return []
-        self.partial = None
-        fresh = []
-        for segment in message["segments"]:
-            caption = _caption(segment)
-            if not segment["completed"]:
-                self.partial = caption
-            elif self._is_new(caption):
-                fresh.append(caption)
-                self.completed.append(caption)
+    def take(self, update: Update) -> list[Caption]:
+        """Take one update; the captions that it completed, oldest first."""
+        if update.language is not None:
+            self.language = update.language.code
+        self.dropped += update.dropped
+        self.partial = None if update.interim is None else _caption(update.interim)
+        fresh = [_caption(segment) for segment in update.completed]
+        self.completed += fresh
         return fresh
 
-    def _is_new(self, caption: Caption) -> bool:
-        if not self.completed:
-            return True
-        last = self.completed[-1]
-        return (caption.start_s, caption.end_s) > (last.start_s, last.end_s)
 
-
-def _caption(segment: Mapping[str, Any]) -> Caption:
+def _caption(segment: Segment) -> Caption:
     return Caption(
-        start_s=float(segment["start"]),
-        end_s=float(segment["end"]),
-        text=str(segment["text"]).strip(),
-        words=tuple(segment.get("words", ())),
+        start_s=samples_to_s(segment.start),
+        end_s=samples_to_s(segment.end),
+        text=segment.text.strip(),
+        words=segment.words,
     )
 
 
@@ -92,17 +79,41 @@ def _as_vtt(captions: Captions) -> str:
 
 def _as_json(captions: Captions) -> str:
     segments: Sequence[dict[str, Any]] = [
-        {"start": caption.start_s, "end": caption.end_s, "text": caption.text}
-        | ({"words": list(caption.words)} if caption.words else {})
+        {
+            "start": round(caption.start_s, 3),
+            "end": round(caption.end_s, 3),
+            "text": caption.text,
+        }
+        | ({"words": [_word(w) for w in caption.words]} if caption.words else {})
         for caption in captions.completed
     ]
     content = {
         "language": captions.language,
         "text": " ".join(caption.text for caption in captions.completed),
         "segments": segments,
-        "dropped": captions.dropped,
+        "dropped": [
+            {
+                "start": _seconds(span.start),
+                "end": _seconds(span.end),
+                "reason": span.reason,
+            }
+            for span in captions.dropped
+        ],
     }
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "word": word.text,
+        "start": _seconds(word.start),
+        "end": _seconds(word.end),
+        "probability": round(word.probability, 4),
+    }
+
+
+def _seconds(position: int) -> float:
+    return round(samples_to_s(position), 3)
 
 
 RENDERERS = {"text": _as_text, "srt": _as_srt, "vtt": _as_vtt, "json": _as_json}

@@ -1,6 +1,6 @@
 """A client of the wire: connect, send chunks on schedule, take messages to the end.
 
-Owns the client's half of WhisperLive's protocol.  Knows nothing of files, terminals or
+Speaks WhisperLive's protocol.  Knows nothing of files, terminals or
 what the words mean.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -32,11 +31,11 @@ from websockets.exceptions import (
 )
 
 from whisper_live.client.chunks import Chunk
-from whisper_live.errors import Overloaded, WhisperLiveError
+from whisper_live.errors import WhisperLiveError
+from whisper_live.protocols.whisperlive import client as wire
 
 __all__ = ["Arrival", "LiveClient", "connect", "paced"]
 
-END_OF_AUDIO = b"END_OF_AUDIO"
 _READY_TIMEOUT_S = 60.0  # a server that is still loading its model takes that long
 
 Clock = Callable[[], float]
@@ -79,7 +78,7 @@ class LiveClient:
     async def stream(
         self, chunks: Iterable[Chunk], *, speed: float = 1.0
     ) -> AsyncGenerator[Arrival]:
-        """Send the chunks and END_OF_AUDIO; yield every message until the end.
+        """Send the chunks and the end of audio; yield every message until the end.
 
         Ends when the server closes with 1000.  Raises ``WhisperLiveError`` for any
         other close, and whatever reading ``chunks`` raises.
@@ -99,7 +98,7 @@ class LiveClient:
             async for chunk in paced(chunks, speed=speed, clock=self._clock):
                 if chunk.data:
                     await self._socket.send(chunk.data)
-            await self._socket.send(END_OF_AUDIO)
+            await self._socket.send(wire.END_OF_AUDIO)
         except ConnectionClosed:
             pass  # whoever reads the messages learns why
         except BaseException:
@@ -110,8 +109,8 @@ class LiveClient:
         try:
             while True:
                 message = json.loads(await self._socket.recv())
-                if "status" in message:
-                    self._complaint = f": {message['message']}"
+                if (complaint := wire.complaint(message)) is not None:
+                    self._complaint = f": {complaint}"
                 yield Arrival(self._clock() - self._started, message)
         except ConnectionClosed as closed:
             close = closed.rcvd or closed.sent
@@ -143,18 +142,12 @@ async def connect(
     """A client of the server at ``url``, admitted and ready to be sent audio.
 
     ``key`` is shown to a server that wants one; ``options`` go into the handshake, as
-    in the README.  Raises ``Overloaded`` when the server asks to come back later,
+    in the wire reference.  Raises ``Overloaded`` when the server asks to come later,
     ``WhisperLiveError`` when it refuses or cannot be reached.
     """
-    handshake = {
-        "uid": str(uuid.uuid4()),
-        "language": language,
-        "task": task,
-        "model": None,
-        "use_vad": True,
-        "audio_format": audio_format,
-        **options,
-    }
+    handshake = wire.handshake(
+        language=language, task=task, audio_format=audio_format, **options
+    )
     socket = await _open(url, handshake, key, ready_timeout_s)
     try:
         yield LiveClient(socket, clock=clock)
@@ -194,14 +187,7 @@ async def _ready(socket: ClientConnection) -> None:
     """Read up to SERVER_READY, passing over warnings."""
     while True:
         message = json.loads(await socket.recv())
-        if message.get("message") == "SERVER_READY":
+        if wire.is_ready(message):
             return
-        match message.get("status"):
-            case "WAIT":
-                minutes = float(message["message"])
-                raise Overloaded(
-                    f"the server is full: try again in {minutes:.1f} minutes",
-                    wait_minutes=minutes,
-                )
-            case "ERROR":
-                raise WhisperLiveError(f"the server refused: {message['message']}")
+        if (refusal := wire.refusal(message)) is not None:
+            raise refusal

@@ -28,7 +28,7 @@ from whisper_live.inference.engine import Again, Engine
 from whisper_live.inference.types import DecodeOptions, Hypothesis, Request, RequestKind
 from whisper_live.media.files import read_file
 from whisper_live.session.endpointing import speech_spans
-from whisper_live.session.events import VadOptions
+from whisper_live.session.options import VadOptions
 from whisper_live.text.wer import plain_words, word_errors
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors

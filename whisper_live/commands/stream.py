@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import shutil
 import statistics
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -26,6 +27,10 @@ from whisper_live.client.live import Arrival, connect
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.media.files import read_file
+from whisper_live.protocols.base import Message
+from whisper_live.protocols.jsonl import JsonLines
+from whisper_live.protocols.whisperlive.client import Follower
+from whisper_live.session.updates import Ending, Update
 
 __all__ = ["Screen", "follow", "recording_chunks", "run"]
 
@@ -48,7 +53,14 @@ def _bracketed(host: str) -> str:
 
 async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captions:
     audio_format, chunks = recording_chunks(path, arguments.send)
-    screen = Screen(sys.stdout, speed=arguments.speed)
+    is_text = arguments.format == "text"
+    screen = Screen(sys.stdout if is_text else io.StringIO(), speed=arguments.speed)
+    lines = JsonLines()
+
+    def told(update: Update) -> None:
+        if not is_text:
+            _print(lines.render(update))
+
     async with connect(
         url,
         audio_format=audio_format,
@@ -59,9 +71,16 @@ async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captio
         hotwords=arguments.hotwords,
     ) as client:
         arrivals = client.stream(chunks, speed=arguments.speed)
-        captions = await follow(arrivals, screen)
+        captions = await follow(arrivals, screen, told)
+    if not is_text:
+        _print(lines.end(Ending.FINISHED))
     print(screen.summary(), file=sys.stderr)
     return captions
+
+
+def _print(messages: Iterable[Message]) -> None:
+    for message in messages:
+        print(message.text, flush=True)
 
 
 def recording_chunks(path: Path, send: str) -> tuple[str, Iterator[Chunk]]:
@@ -79,13 +98,25 @@ def recording_chunks(path: Path, send: str) -> tuple[str, Iterator[Chunk]]:
     return audio_format, pcm_chunks(read_file(path), audio_format)
 
 
-async def follow(arrivals: AsyncIterator[Arrival], screen: Screen) -> Captions:
-    """Show every change as it arrives; the captions at the end."""
-    captions = Captions()
+async def follow(
+    arrivals: AsyncIterator[Arrival],
+    screen: Screen,
+    told: Callable[[Update], None] = lambda update: None,
+) -> Captions:
+    """Show every change as it arrives; the captions at the end.
+
+    ``told`` gets each update as well.
+    """
+    captions, follower = Captions(), Follower()
     async for arrival in arrivals:
-        for caption in captions.update(arrival.message):
+        update = follower.take(arrival.message)
+        if update is None:
+            continue
+        told(update)
+        before = captions.partial
+        for caption in captions.take(update):
             screen.show_final(caption, arrival.at_s)
-        if captions.partial and "segments" in arrival.message:
+        if captions.partial and (update.completed or captions.partial != before):
             screen.show_partial(captions.partial, arrival.at_s)
     return captions
 

@@ -1,9 +1,7 @@
-"""``whisper-live transcribe FILE…``: whole files through the daemon's own path.
+"""``whisper-live transcribe FILE…``: whole files without a daemon.
 
-Each file is a session fed as fast as it accepts audio: the same detector, segmenter,
-batch queue and engine as live, so the same audio gives the same text.  Only what a
-reader would watch is left out: no partials.  Several files share batches as several
-speakers do.
+Owns which files are read and where their captions go; how a file is read is
+``offline.transcriber``'s affair.
 """
 
 from __future__ import annotations
@@ -12,18 +10,16 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import itertools
-import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from tqdm import tqdm
 
-from whisper_live.audio import Samples, samples_to_s
+from whisper_live.audio import samples_to_s
 from whisper_live.client.captions import RENDERERS, Captions
 from whisper_live.config.model import Config
 from whisper_live.errors import (
@@ -32,131 +28,28 @@ from whisper_live.errors import (
     EngineUnavailable,
     HandshakeError,
 )
-from whisper_live.inference.types import RequestKind
 from whisper_live.inference.worker import Worker
 from whisper_live.media.files import file_duration_s, read_file
-from whisper_live.media.formats import open_stream
-from whisper_live.media.ingest import Ingest
 from whisper_live.observability.metrics import Metrics
-from whisper_live.protocols import whisperlive as protocol
+from whisper_live.offline.transcriber import Transcriber
+from whisper_live.protocols.base import for_model
+from whisper_live.protocols.jsonl import JsonLines
+from whisper_live.protocols.whisperlive import client as wire
+from whisper_live.protocols.whisperlive.handshake import read_options
 from whisper_live.server.process import load_engine
-from whisper_live.session.events import (
-    Cancel,
-    ClientOptions,
-    Close,
-    Effect,
-    EndOfAudio,
-    Event,
-    Hello,
-    PeerGone,
-    Send,
-    Submit,
-)
-from whisper_live.session.session import Session
-from whisper_live.vad.silero import Detector
+from whisper_live.session.options import SessionOptions
+from whisper_live.session.updates import Ending, Update
 
-__all__ = ["Transcriber", "run"]
+__all__ = ["run"]
 
 _STANDARD_INPUT = "-"
-_EXTENSIONS = {"text": ".txt", "srt": ".srt", "vtt": ".vtt", "json": ".json"}
-_TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
-_NEVER_S = 30.0  # longer than any window, so that no partial ever falls due
-
-
-Progress = Callable[[float], object]
-
-
-class Transcriber:
-    """Runs files through one engine; ``worker.run`` must be running meanwhile."""
-
-    def __init__(
-        self, config: Config, worker: Worker, detector: Callable[[], Detector]
-    ) -> None:
-        stream = dataclasses.replace(
-            config.stream, partial_interval_s=_NEVER_S, partial_floor_s=_NEVER_S
-        )
-        self._config = dataclasses.replace(config, stream=stream)
-        self._worker = worker
-        self._detector = detector
-        self._ids = itertools.count(1)
-
-    async def transcribe(
-        self,
-        name: str,
-        pieces: Iterator[Samples],
-        options: ClientOptions,
-        progress: Progress = lambda seconds: None,
-    ) -> Captions:
-        """The captions of one recording, given in pieces (``[n]``, 16 kHz mono).
-
-        ``name`` must be unique among the recordings under way.  ``progress`` is told
-        how many more seconds have been decided.  Raises what ``pieces`` raises.
-        """
-        session = Session(self._config, name=name, ids=self._ids)
-        file = _File(session, self._worker, progress)
-        ingest = Ingest(open_stream("float32"), self._detector())
-        try:
-            file.handle(Hello(options))
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                ingest.push(piece.tobytes())
-                await file.take_in(ingest)
-            ingest.finish()
-            await file.take_in(ingest)
-            file.handle(EndOfAudio())
-            await file.closed.wait()
-        finally:
-            file.handle(PeerGone())  # withdraws what a broken file leaves behind
-            self._worker.forget(name)
-        return file.captions
-
-
-class _File:
-    """One file's session and the captions that it has sent so far."""
-
-    def __init__(self, session: Session, worker: Worker, progress: Progress) -> None:
-        self.captions = Captions()
-        self.closed = asyncio.Event()
-        self._session = session
-        self._worker = worker
-        self._progress = progress
-        self._decided = 0
-        self._room = asyncio.Event()
-        self._room.set()
-
-    async def take_in(self, ingest: Ingest) -> None:
-        """Score what was pushed, off the loop, and give it to the session."""
-        while frames := await asyncio.to_thread(ingest.pull):
-            self.handle(frames)
-            await self._room.wait()
-
-    def handle(self, event: Event) -> None:
-        now = asyncio.get_running_loop().time()
-        for effect in self._session.receive(event, now=now):
-            self._perform(effect)
-        if self._session.has_room:
-            self._room.set()
-        else:
-            self._room.clear()
-        decided = self._session.received - self._session.undecided
-        self._progress(samples_to_s(decided - self._decided))
-        self._decided = decided
-
-    def _perform(self, effect: Effect) -> None:
-        match effect:
-            case Submit(request):
-                patient = dataclasses.replace(
-                    request, kind=RequestKind.BACKGROUND, timeout_s=_TIMEOUT_S
-                )
-                self._worker.submit(patient, self.handle)
-            case Cancel(request_id):
-                self._worker.cancel(request_id)
-            case Send(message):
-                self.captions.update(message)
-            case Close():
-                self.closed.set()
-
-
-# ------------------------------------------------------------------------ the command
+_EXTENSIONS = {
+    "text": ".txt",
+    "srt": ".srt",
+    "vtt": ".vtt",
+    "json": ".json",
+    "jsonl": ".jsonl",
+}
 
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
@@ -229,6 +122,27 @@ def _outputs(names: Sequence[str], arguments: argparse.Namespace) -> list[Path |
     return [*outputs]
 
 
+class _Transcript:
+    """What was told of one file."""
+
+    def __init__(self) -> None:
+        self.captions = Captions()
+        self._renderer = JsonLines()
+        self._lines: list[str] = []
+
+    def take(self, update: Update) -> None:
+        """One more update."""
+        self.captions.take(update)
+        self._lines += [message.text for message in self._renderer.render(update)]
+
+    def written(self, kind: str) -> str:
+        """All of it in one of the formats."""
+        if kind != "jsonl":
+            return RENDERERS[kind](self.captions)
+        ends = [message.text for message in self._renderer.end(Ending.FINISHED)]
+        return "".join(f"{line}\n" for line in [*self._lines, *ends])
+
+
 async def _transcribe_all(
     config: Config,
     sources: Sequence[_Source],
@@ -246,15 +160,18 @@ async def _transcribe_all(
         total=sum(lengths), unit="s", disable=not sys.stderr.isatty(), leave=False
     )
 
-    async def transcribe(number: int, source: _Source) -> Captions | DecodeError:
+    async def transcribe(number: int, source: _Source) -> _Transcript | DecodeError:
         async with together:
             try:
-                return await transcriber.transcribe(
+                transcript = _Transcript()
+                await transcriber.transcribe(
                     f"{number} {source.name}",  # somebody may name a file twice
                     read_file(source.content),
                     options,
+                    transcript.take,
                     bar.update,
                 )
+                return transcript
             except DecodeError as error:
                 return error
 
@@ -279,21 +196,19 @@ async def _transcribe_all(
 
 def _options(
     config: Config, languages: tuple[str, ...], arguments: argparse.Namespace
-) -> ClientOptions:
+) -> SessionOptions:
     """What a client's handshake with the same wishes would come to."""
-    handshake = {
-        "uid": "",
-        "language": arguments.language,
-        "task": arguments.task,
-        "initial_prompt": arguments.initial_prompt,
-        "hotwords": arguments.hotwords,
-        "word_timestamps": arguments.word_timestamps,
-        "send_last_n_segments": 0,  # all
-    }
+    handshake = wire.handshake(
+        client="",
+        language=arguments.language,
+        task=arguments.task,
+        initial_prompt=arguments.initial_prompt,
+        hotwords=arguments.hotwords,
+        word_timestamps=arguments.word_timestamps,
+    )
     try:
-        return protocol.parse_handshake(
-            json.dumps(handshake), defaults=config.speech, languages=languages
-        )
+        options = read_options(handshake, defaults=config.speech)
+        return for_model(options.hello, languages).options
     except HandshakeError as error:
         raise ConfigError(str(error)) from error
 
@@ -309,7 +224,7 @@ def _length_s(source: _Source) -> float:
 def _write(
     name: str,
     output: Path | None,
-    result: Captions | DecodeError,
+    result: _Transcript | DecodeError,
     kind: str,
     among: int,
 ) -> bool:
@@ -317,7 +232,7 @@ def _write(
     if isinstance(result, DecodeError):
         tqdm.write(f"{name}: {result}", file=sys.stderr)
         return False
-    content = RENDERERS[kind](result)
+    content = result.written(kind)
     if output is not None:
         try:
             output.write_text(content, encoding="utf-8")
@@ -327,9 +242,10 @@ def _write(
     else:
         head = f"{name}:\n" if among > 1 else ""
         tqdm.write(head + content, file=sys.stdout, end="")
-    for lost in result.dropped:
+    for lost in result.captions.dropped:
+        start_s, end_s = samples_to_s(lost.start), samples_to_s(lost.end)
         tqdm.write(
-            f"{name}: no text for {lost['start']} to {lost['end']} s: {lost['reason']}",
+            f"{name}: no text for {start_s:.3f} to {end_s:.3f} s: {lost.reason}",
             file=sys.stderr,
         )
-    return not result.dropped
+    return not result.captions.dropped

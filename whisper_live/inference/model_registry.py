@@ -9,16 +9,16 @@ worker are the server's.  Knows no sockets, and not how a model is loaded.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from whisper_live.config.model import Config
 from whisper_live.errors import EngineUnavailable, Overloaded, WhisperLiveError
 from whisper_live.inference.engine import Engine
+from whisper_live.inference.futures import settle
 from whisper_live.inference.model_cache import ModelCache
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import Metrics
@@ -255,21 +255,15 @@ async def _in_thread(job: Callable[[], Result]) -> Result:
 
     In a daemon thread, for a download must not keep the process from exiting.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-
-    def settle(set_it: Callable[[Any], None], value: Any) -> None:
-        if not future.done():  # nobody waits any more
-            set_it(value)
+    future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     def work() -> None:
-        ending: tuple[Callable[[Any], None], Any]
         try:
-            ending = future.set_result, job()
+            result = job()
         except Exception as error:
-            ending = future.set_exception, error
-        with contextlib.suppress(RuntimeError):  # the loop is gone, and who waited
-            loop.call_soon_threadsafe(settle, *ending)
+            settle(future, None, error)
+        else:
+            settle(future, result, None)
 
     threading.Thread(target=work, name="loading", daemon=True).start()
     return await future

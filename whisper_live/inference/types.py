@@ -13,6 +13,8 @@ from whisper_live.audio import Samples
 from whisper_live.errors import EngineError
 
 __all__ = [
+    "LEAST_LOGPROB",
+    "MOST_COMPRESSION",
     "Cancelled",
     "DecodeOptions",
     "Hypothesis",
@@ -25,6 +27,11 @@ __all__ = [
     "Timing",
     "Word",
 ]
+
+# Whisper's own thresholds: text that packs this well repeats itself, text this
+# improbable was guessed.
+MOST_COMPRESSION = 2.4
+LEAST_LOGPROB = -1.0
 
 
 class Task(enum.Enum):
@@ -55,7 +62,6 @@ class DecodeOptions:
     word_timestamps: bool = False
     beam_size: int = 1
     temperatures: tuple[float, ...] = (0.0,)  # fallbacks, tried in order
-    detect_below: float = 0.0  # reserved: lowest accepted language probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)

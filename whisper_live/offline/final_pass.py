@@ -12,45 +12,33 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from whisper_live.audio import (
-    FRAME_SAMPLES,
-    Samples,
-    s_to_samples,
-)
+from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config.model import Config
 from whisper_live.inference.types import (
     Cancelled,
-    DecodeOptions,
     Hypothesis,
     Outcome,
     Request,
     RequestFailed,
-    RequestKind,
 )
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.cuts import settled
+from whisper_live.session.commit import settled
+from whisper_live.session.decode_policy import DecodePolicy
 from whisper_live.session.endpointing import speech_spans
-from whisper_live.session.events import (
-    ClientOptions,
-    Dropped,
-    Frames,
-    Segment,
-    VadOptions,
-)
-from whisper_live.session.hearing import Hearing
+from whisper_live.session.events import Frames
+from whisper_live.session.hallucination import HallucinationFilter
+from whisper_live.session.language import SpokenLanguage
+from whisper_live.session.options import SessionOptions, VadOptions
+from whisper_live.session.updates import Dropped, FinalTranscript, Segment, Update
 from whisper_live.text.wer import word_error_rate
 
 __all__ = ["FinalPass", "plan_windows"]
 
 _IN_MEMORY_BYTES = 8 << 20  # four minutes; a longer recording goes to a file
 _WINDOW = s_to_samples(28.0)
-_FALLBACKS = (0.0, 0.2, 0.4, 0.6, 0.8)
-_BEAMS = 5
 
 Submit = Callable[[Request, Callable[[Outcome], None]], None]
 
@@ -74,7 +62,10 @@ def plan_windows(speech: bytes, options: VadOptions) -> list[tuple[int, int]]:
 class FinalPass:
     """Keeps one session's recording and reads it again."""
 
-    def __init__(self, config: Config, options: ClientOptions, *, session: str) -> None:
+    def __init__(
+        self, config: Config, options: SessionOptions, *, session: str
+    ) -> None:
+        self._config = config
         self._options = options
         self._session = session
         self._timeout_s = config.stream.final_pass_timeout_s
@@ -84,7 +75,6 @@ class FinalPass:
         self._received = 0  # samples
         self._kept = 0  # of them
         self._live: list[str] = []
-        self._live_to = -1.0  # start of the newest completed segment that was sent
 
     def keep(self, frames: Frames) -> None:
         """Add received audio, up to the longest recording that is kept."""
@@ -96,43 +86,49 @@ class FinalPass:
         self._speech += np.round(frames.speech * 255).astype(np.uint8).tobytes()
         self._kept += len(frames.samples)
 
-    def note(self, message: Mapping[str, Any]) -> None:
+    def note(self, update: Update) -> None:
         """Remember what the client was told live, to compare it afterwards."""
-        for segment in message.get("segments", ()):
-            start = float(segment["start"])
-            if segment["completed"] and start > self._live_to:
-                self._live_to = start
-                self._live.append(segment["text"])
+        self._live += [segment.text for segment in update.completed]
 
     def close(self) -> None:
         """Delete the recording."""
         self._recording.close()
 
-    async def run(self, submit: Submit, ids: Iterator[int]) -> dict[str, Any]:
-        """Transcribe the recording; the message for the client.
+    async def run(self, submit: Submit, ids: Iterator[int]) -> FinalTranscript:
+        """Transcribe the recording.
 
         Windows follow one another, each with the text before it as context.  What
         fails or comes too late is listed as ``dropped``, and what was longer than
         the server keeps.
         """
-        hearing = Hearing(self._options, Counter())
+        policy = DecodePolicy(
+            self._config, self._options, session=self._session, ids=ids
+        )
+        filter_ = HallucinationFilter(
+            no_speech_threshold=self._options.no_speech_threshold, suppressed=Counter()
+        )
+        language = SpokenLanguage(
+            self._options.language, multilingual=self._options.multilingual
+        )
         segments: list[Segment] = []
         dropped: list[Dropped] = []
         text, read_to = "", 0
         try:
             async with asyncio.timeout(self._timeout_s):
                 for start, end in plan_windows(bytes(self._speech), self._options.vad):
-                    request = self._request(
-                        next(ids), start, end, text=text, language=hearing.language
+                    request = policy.accurate(
+                        self._read(start, end),
+                        start,
+                        language=language.current,
+                        context=text,
+                        timeout_s=self._timeout_s,
                     )
                     outcome = await _answer(submit, request)
                     read_to = end
                     match outcome:
                         case Hypothesis():
-                            heard = hearing.believe(
-                                outcome, self._evidence, is_final=True
-                            )
-                            hearing.settle_language(outcome, end - start, is_final=True)
+                            heard = filter_.keep(outcome, self._evidence, is_final=True)
+                            language.settle(outcome, end - start, is_final=True)
                             segments += [settled(segment) for segment in heard]
                             text += "".join(segment.text for segment in heard)
                         case RequestFailed():
@@ -143,34 +139,11 @@ class FinalPass:
             dropped.append(Dropped(read_to, self._kept, "timeout"))
         if self._kept < self._received:
             dropped.append(Dropped(self._kept, self._received, "too_long"))
-        return protocol.final_transcript(
-            self._options.uid,
-            segments,
+        return FinalTranscript(
+            tuple(segments),
             duration=self._kept,
             live_wer=word_error_rate(text, "".join(self._live)),
-            dropped=dropped,
-        )
-
-    def _request(
-        self, request_id: int, start: int, end: int, *, text: str, language: str | None
-    ) -> Request:
-        options = DecodeOptions(
-            language=language,
-            task=self._options.task,
-            prompt=f"{self._options.initial_prompt} {text[-200:].strip()}".strip(),
-            hotwords=self._options.hotwords,
-            word_timestamps=True,
-            beam_size=_BEAMS,
-            temperatures=_FALLBACKS,
-        )
-        return Request(
-            id=request_id,
-            session=self._session,
-            kind=RequestKind.BACKGROUND,
-            start=start,
-            audio=self._read(start, end),
-            options=options,
-            timeout_s=self._timeout_s,
+            dropped=tuple(dropped),
         )
 
     def _read(self, start: int, end: int) -> Samples:

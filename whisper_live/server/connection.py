@@ -1,22 +1,19 @@
-"""One websocket and the session behind it.
+"""One socket and the session behind it.
 
-Lets the client in, gives the session what ``intake`` brings and performs its effects;
-arms one timer for the session's deadline.  Decides nothing about text.  All state
-lives on the event loop; pool threads get bytes and give frames back, one job at a
-time, so order is kept.
+Lets the client in, gives the session what the receiver brings, passes what it tells
+through the client's protocol to the sender; arms one timer for the session's deadline.
+Decides nothing about text and knows no wire.  All state lives on the event loop; pool
+threads get bytes and give frames back, one job at a time, so order is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
 
 from whisper_live.audio import samples_to_s
 from whisper_live.config.model import Config
@@ -34,26 +31,31 @@ from whisper_live.media.ingest import Ingest
 from whisper_live.observability.log import SessionLog
 from whisper_live.observability.metrics import Metrics
 from whisper_live.offline.final_pass import FinalPass
-from whisper_live.protocols import whisperlive as protocol
+from whisper_live.protocols.base import (
+    Close,
+    End,
+    Hello,
+    Message,
+    Protocol,
+    for_model,
+)
+from whisper_live.server.admission import Admission, Lease
 from whisper_live.server.auth import Access, Caller
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
-from whisper_live.server.sender import Sender, close_socket
+from whisper_live.server.sender import Sender
+from whisper_live.server.socket import Socket, SocketClosed
+from whisper_live.session.driver import SessionDriver
 from whisper_live.session.events import (
-    Cancel,
-    ClientOptions,
-    Close,
     Effect,
     EndOfAudio,
     Event,
     Frames,
-    Hello,
     PeerGone,
-    Send,
-    Submit,
 )
 from whisper_live.session.session import Session, State
+from whisper_live.session.updates import Ending, Update
 from whisper_live.vad.silero import Detector, EverythingIsSpeech
 
 __all__ = ["Connection", "Services"]
@@ -61,7 +63,7 @@ __all__ = ["Connection", "Services"]
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
-# What websockets closes by itself, and the kind under which it is counted.
+# What a websocket server closes by itself, and the kind under which it is counted.
 _BROKEN_RULES = {1002: "bad_frame", 1007: "bad_utf8", 1009: "message_too_big"}
 
 
@@ -70,41 +72,44 @@ class Services:
     """What all connections of a server share."""
 
     config: Config
-    roster: ModelRegistry
+    registry: ModelRegistry
     metrics: Metrics
     pool: Executor
     ids: Iterator[int]  # request ids
     detector: Callable[[], Detector]
     access: Access
-    admit: Callable[[Caller, str], None]  # and the model's name; raises Overloaded
+    admission: Admission
 
 
 class Connection:
-    """Runs one client from handshake to close."""
+    """Runs one client from its first message to the close."""
 
     def __init__(
         self,
-        socket: ServerConnection,
+        socket: Socket,
+        protocol: Protocol,
         services: Services,
         *,
         name: str,
         caller: Caller,
     ) -> None:
         self._socket = socket
-        self.caller = caller
+        self._protocol = protocol
         self._services = services
+        self._caller = caller
+        self._name = name
         self._config = services.config
         self._metrics = services.metrics
         self._loop = asyncio.get_running_loop()
-        self._session = Session(services.config, name=name, ids=services.ids)
         self._log = SessionLog(name, services.config.log)
         self._model: Model | None = None  # from admission to the end
-        self._intake: Receiver | None = None
+        self._driver: SessionDriver | None = None  # from the first message on
+        self._receiver: Receiver | None = None
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
-        self._pulse = Keepalive(socket)
-        self._outbox = Sender(
+        self._keepalive = Keepalive(socket)
+        self._sender = Sender(
             socket,
             limit=services.config.limits.max_unsent,
             sent=lambda seconds: services.metrics.stage("emit", seconds),
@@ -112,73 +117,82 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
-        self._logged_to_s = -1.0  # where the text in the log ends
-        self.is_admitted = False  # whether it takes one of the places
-        self.admitted_at = 0.0  # loop time
-
-    @property
-    def session(self) -> Session:
-        """The session of this connection."""
-        return self._session
 
     # ------------------------------------------------------------- from first to last
 
     async def run(self) -> None:
         """Serve the client; returns when its socket is closed."""
         try:
-            message = await self._first_message()
-            try:
-                options = await self._enter(message)
-            except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
-                self.is_admitted = False
-                await self._refuse(protocol.uid_of(message), refusal)
-                return
-        except HandshakeError as late:
-            await self._refuse("", late)
+            lease, hello = await self._enter(await self._first_message())
+        except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
+            await self._refuse(refusal)
             return
-        except ConnectionClosed:
+        except SocketClosed:
             return
         self._metrics.session_opened()
         try:
-            await self._serve(options)
+            await self._serve(hello)
         finally:
             self._metrics.session_closed()
-            self._services.roster.release(self._held)
+            self._services.registry.release(self._held)
+            self._services.admission.release(lease)
 
-    async def _enter(self, message: str | bytes) -> ClientOptions:
-        """From the first message to a session with a place and a model."""
-        options = protocol.parse_handshake(message, defaults=self._config.speech)
-        name = self._services.roster.choose(options.model)
-        self._identify(message)
-        self._services.admit(self.caller, name)
-        self.is_admitted, self.admitted_at = True, self._loop.time()
-        model = await self._hold(name)
+    async def _first_message(self) -> str | bytes:
+        limit = self._config.limits.handshake_timeout_s
         try:
-            options = protocol.parse_handshake(  # now by what the model can do
-                message, defaults=self._config.speech, languages=model.languages
-            )
-            self._model = model
-            if model.name:
-                self._log.info("uses model %s", model.name)
-            self._start_recording()
-            self._handle(Hello(options))
+            async with asyncio.timeout(limit):
+                return await self._socket.receive()
+        except TimeoutError:
+            raise HandshakeError(
+                f"no handshake within {limit:g} s", kind="handshake_timeout"
+            ) from None
+
+    async def _enter(self, message: str | bytes) -> tuple[Lease, Hello]:
+        """From the first message to a session with a place and a model."""
+        hello = self._protocol.read_hello(message)
+        name = self._services.registry.choose(hello.model)
+        self._identify(hello)
+        admission = self._services.admission
+        lease = admission.lease(self._caller, name, behind_s=self._behind_s)
+        try:
+            model = await self._hold(name)
+            try:
+                hello = for_model(hello, model.languages)
+                self._model = model
+                if model.name:
+                    self._log.info("uses model %s", model.name)
+                self._start_session(hello)
+            except BaseException:
+                self._services.registry.release(model)
+                raise
         except BaseException:
-            self._services.roster.release(model)
+            admission.withdraw(lease)
             raise
-        return options
+        return lease, hello
+
+    def _identify(self, hello: Hello) -> None:
+        """A browser cannot send a key with its upgrade: the first message brings it."""
+        access = self._services.access
+        if not access.needs_key or self._caller.key_name is not None:
+            return
+        name = access.key_name(hello.token)
+        if name is None:
+            raise HandshakeError("a valid key is needed", kind="wrong_key")
+        self._caller = replace(self._caller, key_name=name)
 
     async def _hold(self, name: str) -> Model:
         """The model, which may have to be loaded; who leaves is not waited for."""
-        holding = asyncio.create_task(self._services.roster.hold(name))
+        holding = asyncio.create_task(self._services.registry.hold(name))
         gone = asyncio.create_task(self._socket.wait_closed())
-        pulse = asyncio.create_task(self._pulse.run())  # proxies cut what is still
+        # Proxies cut what is still.
+        keepalive = asyncio.create_task(self._keepalive.run())
         try:
             await asyncio.wait({holding, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not holding.done():
-                raise self._socket.protocol.close_exc
+                raise SocketClosed
             return holding.result()
         finally:
-            for task in (holding, gone, pulse):
+            for task in (holding, gone, keepalive):
                 task.cancel()  # has no effect on one that is done
 
     @property
@@ -186,118 +200,116 @@ class Connection:
         assert self._model is not None, "a session has a model from the start"
         return self._model
 
-    @property
-    def behind_s(self) -> float:
-        """How much later than it was sent audio is taken in; 0 while none is read."""
-        return self._intake.behind_s if self._intake is not None else 0.0
+    def _start_session(self, hello: Hello) -> None:
+        now = self._loop.time()
+        session = Session(
+            self._config,
+            hello.options,
+            name=self._name,
+            ids=self._services.ids,
+            now=now,
+        )
+        self._start_recording(hello, now)
+        self._driver = SessionDriver(
+            session,
+            self._held.worker,
+            deliver=self._deliver,
+            tell=self._tell,
+            ended=self._end,
+            record=self._record_step,
+        )
+        self._post(self._protocol.ready())
 
-    async def drain_and_wait(self) -> None:
-        """The server stops: flush what was received, close with 1012, be gone."""
-        if self._intake is None:
-            await self.leave()
-            return
-        limit = self._config.limits.drain_timeout_s / 2
-        self._intake.end(self._loop.time() + limit)
-        try:
-            async with asyncio.timeout(limit):
-                await (await self._socket.ping())
-        except (TimeoutError, ConnectionClosed):
-            pass
-        self._intake.end(self._loop.time())
-        await self._socket.wait_closed()
-
-    async def leave(self) -> None:
-        """Close with 1012 now, whatever has not been said yet."""
-        await close_socket(self._socket, 1012, "service restart")
-
-    async def _first_message(self) -> str | bytes:
-        limit = self._config.limits.handshake_timeout_s
-        try:
-            async with asyncio.timeout(limit):
-                return await self._socket.recv()
-        except TimeoutError:
-            raise HandshakeError(
-                f"no handshake within {limit:g} s", kind="handshake_timeout"
-            ) from None
-
-    def _identify(self, message: str | bytes) -> None:
-        """A browser cannot send a key with its upgrade: the first message brings it."""
-        access = self._services.access
-        if not access.needs_key or self.caller.key_name is not None:
-            return
-        name = access.key_name(protocol.token_of(message))
-        if name is None:
-            raise HandshakeError("a valid key is needed", kind="wrong_key")
-        self.caller = replace(self.caller, key_name=name)
-
-    def _start_recording(self) -> None:
+    def _start_recording(self, hello: Hello, now: float) -> None:
         if self._config.log.record:
-            name = self._session.name
-            stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{name}"
+            stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{self._name}"
             try:
-                self._recorder = Recorder(self._config, name=name, stem=stem)
+                self._recorder = Recorder(
+                    self._config, hello.options, name=self._name, stem=stem, now=now
+                )
             except OSError as error:
                 self._metrics.error("recording")
                 self._log.error("it is not recorded: %s", error)
 
-    async def _refuse(self, uid: str, refusal: WhisperLiveError) -> None:
+    async def _refuse(self, refusal: WhisperLiveError) -> None:
         self._metrics.session_rejected(refusal.kind)
         self._log.info("refused: %s", refusal.kind)  # the detail may quote the client
-        if isinstance(refusal, Overloaded):
-            message = protocol.wait(uid, refusal.wait_minutes)
-        else:
-            message = protocol.error(uid, str(refusal))
         try:
-            await self._socket.send(protocol.encode(message))
-            await self._outbox.hold(_REFUSAL_HOLD_S)
-            await close_socket(self._socket, refusal.close_code, refusal.kind)
-        except ConnectionClosed:
+            for message in self._protocol.complain(refusal):
+                await self._socket.send(message.text)
+            await self._sender.hold(_REFUSAL_HOLD_S)
+            await self._socket.close(refusal.close_code, refusal.kind)
+        except SocketClosed:
             pass
 
-    async def _serve(self, options: ClientOptions) -> None:
-        caller = self.caller
+    # ------------------------------------------------------------------- for the server
+
+    def _behind_s(self) -> float:
+        """How much later than it was sent audio is taken in; 0 while none is read."""
+        return self._receiver.behind_s if self._receiver is not None else 0.0
+
+    async def drain_and_wait(self) -> None:
+        """The server stops: flush what was received, close with 1012, be gone."""
+        if self._receiver is None:
+            await self.leave()
+            return
+        limit = self._config.limits.drain_timeout_s / 2
+        self._receiver.end(self._loop.time() + limit)
+        try:
+            async with asyncio.timeout(limit):
+                await (await self._socket.ping())
+        except (TimeoutError, SocketClosed):
+            pass
+        self._receiver.end(self._loop.time())
+        await self._socket.wait_closed()
+
+    async def leave(self) -> None:
+        """Close with 1012 now, whatever has not been said yet."""
+        await self._socket.close(1012, "service restart")
+
+    # ---------------------------------------------------------------------- the session
+
+    async def _serve(self, hello: Hello) -> None:
+        caller, options = self._caller, hello.options
         self._log.opened(
-            client=options.uid,
-            audio_format=options.audio_format,
+            client=hello.client,
+            audio_format=hello.audio_format,
             language=options.language,
             task=options.task.value,
             peer=caller.address,
             key=caller.key_name,
         )
-        detector = (
-            self._services.detector() if options.use_vad else EverythingIsSpeech()
-        )
-        ingest = Ingest(open_stream(options.audio_format), detector)
-        intake = self._intake = Receiver(
+        detector = self._services.detector() if hello.use_vad else EverythingIsSpeech()
+        ingest = Ingest(open_stream(hello.audio_format), detector)
+        receiver = self._receiver = Receiver(
             self._socket,
+            self._protocol,
             ingest,
             limits=self._config.limits,
             pool=self._services.pool,
-            pulse=self._pulse,
+            keepalive=self._keepalive,
             metrics=self._metrics,
             take=self._take,
-            ended=self._outbox.peer_ended,
+            ended=self._sender.peer_ended,
         )
-        self._metrics.options_ignored(len(options.ignored))
-        if options.final_pass or self._config.stream.final_pass:
-            self._final_pass = FinalPass(
-                self._config, options, session=self._session.name
-            )
+        self._metrics.options_ignored(len(hello.ignored))
+        if hello.final_pass or self._config.stream.final_pass:
+            self._final_pass = FinalPass(self._config, options, session=self._name)
         tasks = [
-            asyncio.create_task(self._read(intake)),
+            asyncio.create_task(self._read(receiver)),
             asyncio.create_task(self._notice_loss()),
-            asyncio.create_task(self._pulse.run()),
+            asyncio.create_task(self._keepalive.run()),
         ]
         try:
-            await self._outbox.run()
+            await self._sender.run()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._handle(PeerGone())
+            self._give(PeerGone())
             if self._timer is not None:
                 self._timer.cancel()
-            self._held.worker.forget(self._session.name)
+            self._held.worker.forget(self._name)
             self._record(lambda recorder: recorder.close())
             if self._closing is not None:
                 self._closing.cancel()
@@ -306,100 +318,89 @@ class Connection:
             self._account(ingest)
             # It refers back: with it all of this, samples included, would stay until
             # the collector's next full round, hundreds of sessions later.
-            self._intake = None
+            self._receiver = self._driver = None
 
-    # ------------------------------------------------------------------------ reading
-
-    async def _read(self, intake: Receiver) -> None:
+    async def _read(self, receiver: Receiver) -> None:
         """Take messages to the end; an unusable one ends the session."""
         try:
-            await intake.run()
+            await receiver.run()
         except ClientError as error:
             self._fail(error)
-        except ConnectionClosed:
+        except SocketClosed:
             return
         except Exception as error:
             self._crash(error)
         # What still comes is not used, but must be read for the close to get through.
-        with contextlib.suppress(ConnectionClosed), self._pulse.listening():
+        with contextlib.suppress(SocketClosed), self._keepalive.listening():
             while True:
-                if protocol.is_end_of_audio(await self._socket.recv()):
-                    self._outbox.peer_ended.set()
+                message = await self._socket.receive()
+                with contextlib.suppress(ClientError):
+                    if isinstance(self._protocol.read(message), End):
+                        self._sender.peer_ended.set()
 
     async def _notice_loss(self) -> None:
         """The peer's end is the session's, whatever of it has not been read yet."""
         await self._socket.wait_closed()
-        self._lose(self._socket.protocol.close_exc)
-
-    def _lose(self, closed: ConnectionClosed) -> None:
-        """Nobody is there any more; say why if it was we who closed."""
-        ours = 0 if closed.sent is None or closed.rcvd_then_sent else closed.sent.code
-        if self._failure is None and (kind := _BROKEN_RULES.get(ours)):
+        kind = _BROKEN_RULES.get(self._socket.own_close_code)
+        if self._failure is None and kind is not None:
             self._reason = kind
             self._metrics.error(kind)
-        self._outbox.abandon()
+        self._sender.abandon()
 
     def _fail(self, error: ClientError) -> None:
         """Finish what was said before, then tell the client what is wrong."""
         self._metrics.error(error.kind)
         self._failure = error
-        self._handle(EndOfAudio())
-
-    # ---------------------------------------------------------- the session's effects
-
-    def _take(self, event: Event) -> None:
-        """What the intake brings."""
-        if self._final_pass is not None and isinstance(event, Frames):
-            self._final_pass.keep(event)
-        self._handle(event)
-
-    def _handle(self, event: Event) -> None:
-        """Give the session an event and perform what it answers.
-
-        The worker never delivers an outcome from inside ``submit`` or ``cancel``, so
-        this is not entered twice and effects are performed in their order.
-        """
-        now = self._loop.time()
-        self._perform(now, event, self._session.receive(event, now=now))
-
-    def _deliver(self, outcome: Outcome) -> None:
-        """The worker's way in."""
-        try:
-            self._handle(outcome)
-        except Exception as error:
-            self._crash(error)
-
-    def _expire(self) -> None:
-        self._timer = None
-        try:
-            now = self._loop.time()
-            self._perform(now, None, self._session.expire(now=now))
-        except Exception as error:
-            self._crash(error)
+        self._give(EndOfAudio())
 
     def _crash(self, error: Exception) -> None:
         """A bug: the session cannot be trusted to end itself; the others go on."""
         self._log.error("session failed", exc_info=error)
         self._metrics.error("internal")
         self._failure = WhisperLiveError("internal error")
-        self._close(Close(self._failure.close_code))
+        self._close_failed(self._failure)
 
-    def _perform(self, now: float, event: Event | None, effects: list[Effect]) -> None:
-        worker, session = self._held.worker, self._session
-        self._record(lambda recorder: recorder.step(now, event, effects))
-        for effect in effects:
-            match effect:
-                case Submit(request):
-                    worker.submit(request, self._deliver)
-                case Cancel(request_id):
-                    worker.cancel(request_id)
-                case Send():
-                    self._post(effect)
-                case Close():
-                    self._close(effect)
-        worker.speaking(session.name, session.is_speaking)
-        if self._intake is not None:
-            self._intake.go_on(
+    # ------------------------------------------------------------ events to the session
+
+    def _take(self, event: Event) -> None:
+        """What the receiver brings."""
+        if self._final_pass is not None and isinstance(event, Frames):
+            self._final_pass.keep(event)
+        self._give(event)
+
+    def _give(self, event: Event) -> None:
+        """An event for the session.
+
+        The worker never delivers an outcome from inside ``submit`` or ``cancel``, so
+        this is not entered twice and effects are performed in their order.
+        """
+        assert self._driver is not None, "a session is driven to its end"
+        self._driver.give(event, now=self._loop.time())
+        self._follow_up(self._driver.session)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        """The worker's way in."""
+        if self._driver is None:  # nobody waits for it any more
+            return
+        try:
+            self._give(outcome)
+        except Exception as error:
+            self._crash(error)
+
+    def _expire(self) -> None:
+        self._timer = None
+        assert self._driver is not None, "the timer is cancelled before"
+        try:
+            self._driver.expire(now=self._loop.time())
+            self._follow_up(self._driver.session)
+        except Exception as error:
+            self._crash(error)
+
+    def _follow_up(self, session: Session) -> None:
+        """What follows from the session's new state."""
+        self._held.worker.speaking(session.name, session.is_speaking)
+        if self._receiver is not None:
+            self._receiver.go_on(
                 has_room=session.has_room, is_wanted=session.state is State.LIVE
             )
         deadline = session.deadline()
@@ -411,55 +412,60 @@ class Connection:
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._expire)
 
-    def _post(self, message: Send) -> None:
-        if self._final_pass is not None:
-            self._final_pass.note(message.message)
-        if self._config.log.log_transcripts:
-            self._log_text(message)
-        if not self._outbox.post(message) and self._reason != "unread":
-            # It reads nothing: what piles up here helps nobody.
-            self._reason = "unread"
-            self._metrics.error("unread")
-            self._closing = asyncio.create_task(
-                close_socket(self._socket, 1013, "unread")
-            )
+    # ----------------------------------------------------------- what the session tells
 
-    def _close(self, close: Close) -> None:
+    def _tell(self, update: Update) -> None:
+        if self._final_pass is not None:
+            self._final_pass.note(update)
+        for segment in update.completed:
+            self._log.transcript(segment.text)
+        self._post(self._protocol.render(update))
+
+    def _post(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if not self._sender.post(message) and self._reason != "unread":
+                # It reads nothing: what piles up here helps nobody.
+                self._reason = "unread"
+                self._metrics.error("unread")
+                closing = self._socket.close(1013, "unread")
+                self._closing = asyncio.create_task(closing)
+
+    def _end(self, ending: Ending) -> None:
         """Close as the session says, or say first what went wrong."""
-        if self._failure is None:
-            self._reason = close.reason or "end of audio"
-            if self._final_pass is not None and close.code == 1000:
-                self._closing = asyncio.create_task(
-                    self._read_again(self._final_pass, close)
-                )
-                return
-        else:
-            failure = self._failure
-            self._reason = failure.kind
-            uid = self._session.options.uid
-            self._outbox.post(Send(protocol.error(uid, str(failure))))
-            close = Close(failure.close_code, failure.kind, _REFUSAL_HOLD_S)
-        self._outbox.post(close)
+        self._post(self._protocol.end(ending))
+        if self._failure is not None:
+            self._close_failed(self._failure)
+            return
+        close = self._protocol.close(ending)
+        self._reason = close.reason or "end of audio"
+        if self._final_pass is not None and ending is not Ending.RESTARTING:
+            reading = self._read_again(self._final_pass, close)
+            self._closing = asyncio.create_task(reading)
+            return
+        self._sender.post(close)
+
+    def _close_failed(self, failure: WhisperLiveError) -> None:
+        self._reason = failure.kind
+        self._post(self._protocol.complain(failure))
+        self._sender.post(Close(failure.close_code, failure.kind, _REFUSAL_HOLD_S))
 
     async def _read_again(self, final_pass: FinalPass, close: Close) -> None:
         """The recording once more, then the close that was due."""
         try:
-            message = await final_pass.run(self._held.worker.submit, self._services.ids)
-            self._metrics.live_wer(message["final_transcript"]["live_wer"])
-            self._outbox.post(Send(message))
-            self._outbox.post(close)
+            worker = self._held.worker
+            transcript = await final_pass.run(worker.submit, self._services.ids)
+            self._metrics.live_wer(transcript.live_wer)
+            self._post(self._protocol.final_transcript(transcript))
+            self._sender.post(close)
         except Exception as error:
             self._crash(error)
 
     # ----------------------------------------------------------------------- accounts
 
-    def _log_text(self, message: Send) -> None:
-        """What was committed since the last message, each segment once."""
-        for segment in message.message.get("segments", ()):
-            end = float(segment["end"])
-            if segment["completed"] and end > self._logged_to_s:
-                self._logged_to_s = end
-                self._log.transcript(segment["text"])
+    def _record_step(
+        self, now: float, event: Event | None, effects: Sequence[Effect]
+    ) -> None:
+        self._record(lambda recorder: recorder.step(now, event, effects))
 
     def _record(self, write: Callable[[Recorder], None]) -> None:
         """Write to the event log; a full disk costs the log and not the session."""
@@ -476,7 +482,9 @@ class Connection:
             self._log.error("its recording ends here: %s", error)
 
     def _account(self, ingest: Ingest) -> None:
-        stats = self._session.stats
+        assert self._driver is not None, "a session is driven to its end"
+        session = self._driver.session
+        stats = session.stats
         for note, count in ingest.notes.items():
             self._metrics.decoder_event(note, count)
         for reason, samples in stats.dropped.items():
@@ -486,7 +494,7 @@ class Connection:
         for lag in stats.lags:
             self._metrics.lag(samples_to_s(lag))
         self._log.closed(
-            audio_s=samples_to_s(self._session.received),
+            audio_s=samples_to_s(session.received),
             utterances=stats.utterances,
             lag_p95_s=stats.lag_s(0.95) if stats.lags else None,
             reason=self._reason,

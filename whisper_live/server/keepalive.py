@@ -11,10 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
-
-from whisper_live.server.sender import close_socket
+from whisper_live.server.socket import Socket, SocketClosed
 
 __all__ = ["Keepalive"]
 
@@ -25,7 +22,7 @@ _TIMEOUT_S = 20.0  # a busy browser tab answers late; a dead one never
 class Keepalive:
     """Pings one peer; closes its socket when nothing at all comes any more."""
 
-    def __init__(self, socket: ServerConnection) -> None:
+    def __init__(self, socket: Socket) -> None:
         self._socket = socket
         self._listens_since: float | None = None  # loop time
 
@@ -40,11 +37,11 @@ class Keepalive:
 
     async def run(self) -> None:
         """Ping until the socket is closed, by whomever."""
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(SocketClosed):
             while True:
                 await asyncio.sleep(_INTERVAL_S)
                 if not await self._answers() and self._heard_nothing():
-                    await close_socket(self._socket, 1011, "no answer to pings")
+                    await self._socket.close(1011, "no answer to pings")
                     return
 
     async def _answers(self) -> bool:

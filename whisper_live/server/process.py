@@ -9,8 +9,6 @@ settings of the log.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import logging
 import signal
@@ -22,6 +20,7 @@ from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
+from whisper_live.inference.memory import give_back_memory
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.auth import is_loopback
@@ -126,7 +125,7 @@ async def _serve(
         detector=detector,
         listener=listener,
         loader=FurtherModels(config),
-        at_rest=give_memory_back,
+        at_rest=give_back_memory,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -151,16 +150,6 @@ async def _serve(
         logger.error("the engine is lost; a restart may bring it back")
         return ENGINE_LOST
     return 0
-
-
-def give_memory_back() -> None:
-    """Let the system have what sessions that ended have left free in the heap.
-
-    glibc does so by itself only at the heap's end.  After twenty clients that had sent
-    8 MB each, 149 MiB of a heap of 166 were free, and all of it stayed resident.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _announce(config: Config, engine: Engine, server: Server) -> None:

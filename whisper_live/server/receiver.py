@@ -13,8 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 
-from websockets.asyncio.server import ServerConnection
-
 from whisper_live.audio import samples_to_s
 from whisper_live.config.model import LimitConfig
 from whisper_live.errors import (
@@ -25,9 +23,11 @@ from whisper_live.errors import (
 )
 from whisper_live.media.ingest import Ingest
 from whisper_live.observability.metrics import Metrics
-from whisper_live.protocols import whisperlive as protocol
+from whisper_live.protocols.base import Audio, ClientMessage, End, Flush, Protocol
 from whisper_live.server.backlog import Backlog
 from whisper_live.server.keepalive import Keepalive
+from whisper_live.server.socket import Socket
+from whisper_live.session import events
 from whisper_live.session.events import Drain, EndOfAudio, Event, Frames
 
 __all__ = ["RECEIVE_QUEUE", "Receiver"]
@@ -40,25 +40,27 @@ RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
 
 
 class Receiver:
-    """Reads one socket.  ``take`` gets each event; ``ended`` is set by END_OF_AUDIO."""
+    """Reads one socket.  ``take`` gets each event; the end of audio sets ``ended``."""
 
     def __init__(
         self,
-        socket: ServerConnection,
+        socket: Socket,
+        protocol: Protocol,
         ingest: Ingest,
         *,
         limits: LimitConfig,
         pool: Executor,
-        pulse: Keepalive,
+        keepalive: Keepalive,
         metrics: Metrics,
         take: Callable[[Event], None],
         ended: asyncio.Event,
     ) -> None:
         self._socket = socket
+        self._protocol = protocol
         self._ingest = ingest
         self._limits = limits
         self._pool = pool
-        self._pulse = pulse
+        self._keepalive = keepalive
         self._metrics = metrics
         self._take = take
         self._ended = ended
@@ -100,7 +102,7 @@ class Receiver:
         """Read to the end of the audio.
 
         Raises ``ClientError`` for what cannot be used, after what came before it was
-        taken, and ``ConnectionClosed`` when the peer is gone.
+        taken, and ``SocketClosed`` when the peer is gone.
         """
         try:
             event = await self._read()
@@ -121,28 +123,36 @@ class Receiver:
                 break
             if self._end_by is not None and self._loop.time() >= self._end_by:
                 left, left_bytes = left - 1, left_bytes - len(message)
-            if protocol.is_end_of_audio(message):
-                self._ended.set()
-                if self._is_wanted:
-                    return EndOfAudio()
-            elif self._is_wanted:
-                if isinstance(message, str):
-                    raise ProtocolError(
-                        "audio must come in binary messages", kind="text_message"
-                    )
-                await self._take_in(message)
+            match self._understand(message):
+                case End():
+                    self._ended.set()
+                    if self._is_wanted:
+                        return EndOfAudio()
+                case Flush() if self._is_wanted:
+                    self._take(events.Flush())
+                case Audio(data) if self._is_wanted:
+                    await self._take_in(data)
         if self._end_by is None:
             idle = self._limits.idle_timeout_s
             raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
         return Drain()
+
+    def _understand(self, message: str | bytes) -> ClientMessage | None:
+        """The message, read; None for nonsense that is not wanted any more."""
+        try:
+            return self._protocol.read(message)
+        except ProtocolError:
+            if self._is_wanted:
+                raise
+            return None
 
     async def _next(self) -> str | bytes | None:
         """The next message; None once the time for it is over."""
         since = self._loop.time()
         try:
             async with asyncio.timeout_at(self._read_until()) as self._patience:
-                with self._pulse.listening():
-                    return await self._socket.recv()
+                with self._keepalive.listening():
+                    return await self._socket.receive()
         except TimeoutError:
             pass
         finally:
@@ -150,7 +160,7 @@ class Receiver:
             self._backlog.waited(self._loop.time() - since)
         try:
             async with asyncio.timeout(0):  # it may have come in that very moment
-                return await self._socket.recv()
+                return await self._socket.receive()
         except TimeoutError:
             return None
 

@@ -18,6 +18,7 @@ from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.session import eventlog
 from whisper_live.session.events import Effect, Event, Frames
+from whisper_live.session.options import SessionOptions
 
 __all__ = ["Recorder", "check_directory"]
 
@@ -39,13 +40,21 @@ class Recorder:
     The audio is 16 kHz mono, 16 bit little-endian, without a header.
     """
 
-    def __init__(self, config: Config, *, name: str, stem: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        options: SessionOptions,
+        *,
+        name: str,
+        stem: str,
+        now: float,
+    ) -> None:
         path = Path(config.log.record) / stem
         self._log: TextIO = os.fdopen(_private(path.with_suffix(".jsonl")), "w")
         self._audio: BinaryIO | None = None
         if config.log.record_audio:
             self._audio = os.fdopen(_private(path.with_suffix(".s16")), "wb")
-        self._log.write(eventlog.header(config, name=name) + "\n")
+        self._log.write(eventlog.header(config, options, name=name, now=now) + "\n")
 
     def step(self, now: float, event: Event | None, effects: Iterable[Effect]) -> None:
         """Append one step; buffered, so cheap enough for the event loop."""

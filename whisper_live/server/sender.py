@@ -1,7 +1,7 @@
 """What one client is still to be sent, and how its socket is closed.
 
 A newer partial takes the place of an unsent older one, so only a client that reads
-nothing at all makes the outbox grow; it has a bound for that case.
+nothing at all makes its queue grow; it has a bound for that case.
 """
 
 from __future__ import annotations
@@ -9,72 +9,46 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from whisper_live.protocols.base import Close, Message
+from whisper_live.server.socket import Socket, SocketClosed
 
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.events import Close, Send
+__all__ = ["Sender"]
 
-__all__ = ["CLOSE_TIMEOUT_S", "Sender", "close_socket"]
-
-CLOSE_TIMEOUT_S = 2.0  # for the peer's half of the closing handshake
 _MOST_CHARACTERS = 1 << 19  # unsent; a message with 500 segments is some 100,000
-
-
-async def close_socket(socket: ServerConnection, code: int, reason: str = "") -> None:
-    """Close, and abort where the peer does not take the close in time.
-
-    websockets' own close waits without a limit while the peer reads nothing.
-    """
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
-            await socket.close(code, reason)
-    except TimeoutError:
-        socket.transport.abort()
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A message as it goes out: a tenth of the memory that its dict would take."""
-
-    text: str
-    replaceable: bool
 
 
 class Sender:
     """Sends in order; ``sent`` is told how long each message took (s)."""
 
     def __init__(
-        self, socket: ServerConnection, *, limit: int, sent: Callable[[float], None]
+        self, socket: Socket, *, limit: int, sent: Callable[[float], None]
     ) -> None:
         self.peer_ended = asyncio.Event()  # it said END_OF_AUDIO, or has gone
         self._socket = socket
         self._limit = limit
         self._sent = sent
-        self._items: deque[_Text | Close] = deque()
+        self._items: deque[Message | Close] = deque()
         self._characters = 0  # of all items
         self._filled = asyncio.Event()
         self._is_abandoned = False
 
-    def post(self, item: Send | Close) -> bool:
+    def post(self, item: Message | Close) -> bool:
         """Queue a message or the close; False if a bound is passed."""
         if isinstance(item, Close):
             self._items.append(item)
         else:
-            message = _Text(protocol.encode(item.message), item.replaceable)
             newest = self._items[-1] if self._items else None
-            if isinstance(newest, _Text) and newest.replaceable and item.replaceable:
+            if isinstance(newest, Message) and newest.replaceable and item.replaceable:
                 self._items.pop()
                 self._characters -= len(newest.text)
             if self._items and (
                 len(self._items) >= self._limit
-                or self._characters + len(message.text) > _MOST_CHARACTERS
+                or self._characters + len(item.text) > _MOST_CHARACTERS
             ):
                 return False
-            self._items.append(message)
-            self._characters += len(message.text)
+            self._items.append(item)
+            self._characters += len(item.text)
         self._filled.set()
         return True
 
@@ -97,13 +71,13 @@ class Sender:
                 item = self._items.popleft()
                 if isinstance(item, Close):
                     await self.hold(item.hold_s)
-                    await close_socket(self._socket, item.code, item.reason)
+                    await self._socket.close(item.code, item.reason)
                     return
                 self._characters -= len(item.text)
                 began = loop.time()
                 await self._socket.send(item.text)
                 self._sent(loop.time() - began)
-        except ConnectionClosed:
+        except SocketClosed:
             return
 
     async def hold(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The listening socket, admission, the pages beside it, and an orderly end.
+"""The listening socket, the pages beside it, and an orderly end.
 
 Builds what all connections share (worker, ingest pool, metrics) around an engine that
 is loaded and warm, and at the end flushes every session before it goes.  Signals and
@@ -13,8 +13,7 @@ import itertools
 import logging
 import socket
 import ssl
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
@@ -28,25 +27,24 @@ from websockets.http11 import Response
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError, Overloaded
+from whisper_live.errors import ConfigError
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
+from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.server.admission import Admission
 from whisper_live.server.auth import JUDGED_HEADERS, Access, Caller, Denied
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
-from whisper_live.server.sender import CLOSE_TIMEOUT_S
+from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
 from whisper_live.vad.silero import Detector
 
 __all__ = ["Server"]
 
 logger = logging.getLogger("whisper_live.server")
 
-_GUESS_S = 120.0  # told to who waits while nothing is known
-_SOONEST_S = 1.0  # "now" would only bring the client back to be refused again
 _RESTS_AFTER_S = 1.0  # without a client
-_NEWEST_SHARE = 0.2  # of the newest session in the mean length
 
 
 class _Socket(ServerConnection):
@@ -96,25 +94,29 @@ class Server:
         self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
         main = Model("", self._worker, engine.info.languages)
-        self._roster = ModelRegistry(
+        self._registry = ModelRegistry(
             config, main=main, metrics=self._metrics, loader=loader
         )
         self._connections: set[Connection] = set()
         self._names = itertools.count(1)
-        self._session_s: float | None = None  # smoothed length of those that ended
         self._draining = False
         self._hurry = asyncio.Event()
+        self._admission = Admission(
+            config.limits,
+            clock=asyncio.get_running_loop().time,
+            queue_delay_s=self._registry.queue_delay_s,
+        )
         self._services = Services(
             config=config,
-            roster=self._roster,
+            registry=self._registry,
             metrics=self._metrics,
             pool=self._pool,
             ids=itertools.count(1),
             detector=detector,
             access=self._access,
-            admit=self._admit,
+            admission=self._admission,
         )
-        self._metrics.ask_behind(self._behind_s)
+        self._metrics.ask_behind(self._admission.behind_s)
         info = engine.info
         self._metrics.describe(
             version=__version__,
@@ -175,7 +177,7 @@ class Server:
             compression=None,  # 10 times the CPU of a message, and an amplifier
             server_header=None,
             open_timeout=limits.handshake_timeout_s,
-            ping_interval=None,  # `pulse` pings
+            ping_interval=None,  # `keepalive` pings
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=limits.max_message_bytes,
             max_queue=RECEIVE_QUEUE,
@@ -201,11 +203,12 @@ class Server:
     async def close(self) -> None:
         """Stop accepting, flush every session, tell it 1012, and let go of all."""
         self._draining = True
+        self._admission.close()
         self._listener.close(close_connections=False)
         await self._drain()
         await asyncio.gather(*[c.leave() for c in self._connections])
         await self._worker.close()
-        await self._roster.close()
+        await self._registry.close()
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         # Who is still in the opening handshake is not waited for.
@@ -242,7 +245,8 @@ class Server:
     async def _serve(self, socket: ServerConnection) -> None:
         assert isinstance(socket, _Socket), "made by `create_connection`"
         connection = Connection(
-            socket,
+            WebSocket(socket),
+            WhisperLive(self._config.speech),
             self._services,
             name=f"s{next(self._names)}",
             caller=socket.caller,
@@ -252,10 +256,6 @@ class Server:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            if connection.is_admitted:
-                took_s = asyncio.get_running_loop().time() - connection.admitted_at
-                mean_s = took_s if self._session_s is None else self._session_s
-                self._session_s = mean_s + _NEWEST_SHARE * (took_s - mean_s)
             if not self._connections:
                 self._rest_soon()
 
@@ -268,49 +268,6 @@ class Server:
     def _rest(self) -> None:
         if not self._connections and not self._draining:
             asyncio.get_running_loop().run_in_executor(self._pool, self._at_rest)
-
-    def _admit(self, caller: Caller, model: str) -> None:
-        """Raise ``Overloaded`` if one more session of this model cannot be carried."""
-        limits = self._config.limits
-        admitted = [c for c in self._connections if c.is_admitted]
-        if self._draining:
-            raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
-        if len(admitted) >= limits.max_sessions:
-            self._turn_away("all sessions are taken", "capacity", admitted)
-        if limit := limits.max_sessions_per_address:
-            same = [c for c in admitted if c.caller.address == caller.address]
-            if len(same) >= limit:
-                self._turn_away("this address has its sessions", "address", same)
-        if (limit := limits.max_sessions_per_key) and caller.key_name is not None:
-            same = [c for c in admitted if c.caller.key_name == caller.key_name]
-            if len(same) >= limit:
-                self._turn_away("this key has its sessions", "key", same)
-        if limit_s := limits.max_queue_delay_s:
-            if (delay_s := self._roster.queue_delay_s(model)) > limit_s:
-                self._turn_away(f"requests wait {delay_s:.1f} s", "overload", admitted)
-            if (late_s := self._behind_s()) > limit_s:
-                self._turn_away(
-                    f"audio is read {late_s:.1f} s late", "overload", admitted
-                )
-
-    def _behind_s(self) -> float:
-        """How late audio is taken in, by the middle one of all sessions."""
-        return statistics.median(
-            [c.behind_s for c in self._connections if c.is_admitted] or [0.0]
-        )
-
-    def _turn_away(self, why: str, kind: str, holders: Sequence[Connection]) -> None:
-        """Tell when the first of ``holders`` is likely to leave, at the latest."""
-        waits_s = []
-        if holders and self._session_s is not None:
-            # Of N sessions that last T on average, one ends every T / N.
-            waits_s.append(self._session_s / len(holders))
-        if holders and (limit := self._config.limits.max_session_s):
-            now = asyncio.get_running_loop().time()
-            first = min(c.admitted_at for c in holders)
-            waits_s.append(max(limit - (now - first), 0.0))
-        wait_s = max(min(waits_s, default=_GUESS_S), _SOONEST_S)
-        raise Overloaded(why, wait_minutes=wait_s / 60, kind=kind)
 
     # -------------------------------------------------------------------------- pages
 

@@ -7,25 +7,28 @@ that were configured, the temperature fallbacks and, if the client wants them, w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from whisper_live.audio import Samples
 from whisper_live.config.model import Config
 from whisper_live.inference.types import DecodeOptions, Request, RequestKind
-from whisper_live.session.events import ClientOptions
+from whisper_live.session.options import SessionOptions
 from whisper_live.text.words import ends_sentence, split_words
 
-__all__ = ["RequestMaker"]
+__all__ = ["DecodePolicy"]
 
 _FALLBACKS = (0.0, 0.4, 0.8)  # temperatures
+_ALL_FALLBACKS = (0.0, 0.2, 0.4, 0.6, 0.8)
+_MANY_BEAMS = 5  # what faster-whisper takes for whole files
 
 
-class RequestMaker:
+class DecodePolicy:
     """Makes one session's requests.  ``context`` is always its committed text."""
 
     def __init__(
         self,
         config: Config,
-        options: ClientOptions,
+        options: SessionOptions,
         *,
         session: str,
         ids: Iterator[int],
@@ -70,6 +73,28 @@ class RequestMaker:
             temperatures=_FALLBACKS,
         )
         return self._request(RequestKind.FINAL, audio, start, options)
+
+    def accurate(
+        self,
+        audio: Samples,
+        start: int,
+        *,
+        language: str | None,
+        context: str,
+        timeout_s: float,
+    ) -> Request:
+        """A reading with time to spare, of audio that was recorded whole."""
+        options = DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=self._prompt(context),
+            hotwords=self._options.hotwords,
+            word_timestamps=True,
+            beam_size=max(self._beam_size, _MANY_BEAMS),
+            temperatures=_ALL_FALLBACKS,
+        )
+        request = self._request(RequestKind.BACKGROUND, audio, start, options)
+        return replace(request, timeout_s=timeout_s)
 
     def _request(
         self, kind: RequestKind, audio: Samples, start: int, options: DecodeOptions

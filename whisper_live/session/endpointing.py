@@ -1,14 +1,13 @@
 """Speech probabilities in, utterances out.
 
-Owns the hysteresis, the hangover and the forced split.  Knows nothing of text,
-requests or time: its only clock is the number of samples it was given.
+Owns the hysteresis and the hangover, and finds where a full window is split.  Knows
+nothing of text, requests or time: its only clock is the number of samples it was given.
 
     SILENCE --p >= threshold--> OPEN --p < release for `hangover`--> SILENCE
        `- p above silence: maybe its soft beginning
                                   |
                                   +-- `min_speech` voiced: Onset
                                   +-- p < release for `pause`: Pause, then maybe Resumed
-                                  +-- window at its limit: Split
 
 As in Silero's own iterator, a probability between release and threshold changes
 nothing: it neither ends speech nor cancels a silence that has begun.
@@ -25,7 +24,7 @@ from whisper_live.audio import (
     s_to_samples,
     samples_to_s,
 )
-from whisper_live.session.events import VadOptions
+from whisper_live.session.options import VadOptions
 
 __all__ = [
     "Click",
@@ -35,7 +34,6 @@ __all__ = [
     "Pause",
     "Resumed",
     "Segmenter",
-    "Split",
     "speech_spans",
 ]
 
@@ -82,18 +80,11 @@ class Click:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The window is full: decide everything before ``at``, speech goes on."""
-
-    at: int
-
-
-Mark = Onset | Pause | Resumed | Endpoint | Click | Split
+Mark = Onset | Pause | Resumed | Endpoint | Click
 
 
 class Segmenter:
-    """Cuts one session's frames into utterances and bounded windows."""
+    """Cuts one session's frames into utterances."""
 
     def __init__(self, options: VadOptions, *, max_window: int) -> None:
         self._threshold = options.threshold
@@ -106,7 +97,7 @@ class Segmenter:
         self._max_window = max_window
 
         self._position = 0
-        self._closed_at = 0  # where the last utterance's audio ended
+        self._decided_to = 0  # no utterance's audio begins before this
         # A soft beginning, while closed: where it starts and was last heard.
         self._rises_from = self._rose_at = 0
         self._history: list[float] = []  # one probability per frame...
@@ -114,7 +105,7 @@ class Segmenter:
 
         # Meaningful only while an utterance is open.
         self._open = False
-        self._window_start = 0
+        self._opened_at = 0  # where its audio starts
         self._voiced = 0
         self._confirmed = False
         self._silent_from: int | None = None
@@ -138,15 +129,11 @@ class Segmenter:
         return self._open and self._confirmed
 
     @property
-    def window_start(self) -> int:
-        """Where the open utterance's undecided audio starts."""
-        assert self._open, "no utterance is open"
-        return self._window_start
-
-    @property
     def keep_from(self) -> int:
         """Oldest position that may still belong to an utterance."""
-        return self._window_start if self._open else self._first_start()
+        if self._open:
+            return max(self._opened_at, self._decided_to)
+        return self._first_start()
 
     @property
     def silence(self) -> int:
@@ -195,9 +182,19 @@ class Segmenter:
                 return ()
             self._open_at(self._first_start())
         marks = self._advance_state(probability, start, samples)
-        if self._open and self._position - self._window_start >= self._max_window:
-            marks += (self._split() if self._confirmed else self._close(),)
+        if self._open and not self._confirmed:
+            if self._position - self._opened_at >= self._max_window:
+                marks += (self._close(),)
         return marks
+
+    def split_point(self, window_start: int) -> int | None:
+        """Where the window of an open utterance must be split; None: it is not full.
+
+        The first half is not searched: a cut there would double the work to come.
+        """
+        if not self.is_speech or self._position - window_start < self._max_window:
+            return None
+        return self.quietest(window_start + self._max_window // 2, self._position)
 
     def end_now(self) -> Endpoint | Click | None:
         """End an open utterance here: end of audio, a stall, or a stable text."""
@@ -205,10 +202,10 @@ class Segmenter:
             return None
         return self._close()
 
-    def advance(self, to: int) -> None:
-        """The open window now starts at ``to``; all before it is decided."""
-        assert self._open and self._window_start <= to <= self._position
-        self._window_start = to
+    def decide(self, to: int) -> None:
+        """All before ``to`` is decided: no utterance's audio reaches back over it."""
+        assert self._decided_to <= to <= self._position
+        self._decided_to = to
 
     def forget(self, before: int) -> None:
         """Probabilities before this position are not asked for again."""
@@ -228,11 +225,11 @@ class Segmenter:
 
     def _first_start(self) -> int:
         """Where the audio of an utterance would start that opens now."""
-        return max(self._rises_from - self._preroll, self._closed_at)
+        return max(self._rises_from - self._preroll, self._decided_to)
 
     def _open_at(self, start: int) -> None:
         self._open = True
-        self._window_start = start
+        self._opened_at = start
         self._voiced = 0
         self._confirmed = False
         self._silent_from = None
@@ -246,7 +243,7 @@ class Segmenter:
             self._silent_from = None
             if not self._confirmed and self._voiced >= self._min_speech:
                 self._confirmed = True
-                return (Onset(self._window_start),)
+                return (Onset(self._opened_at),)
             if self._paused:
                 self._paused = False
                 return (Resumed(),)
@@ -271,19 +268,12 @@ class Segmenter:
         self._open = False
         self._paused = False
         self._rises_from = self._rose_at = self._position
-        end = max(self._end_of_voice(), self._window_start)
+        end = max(self._end_of_voice(), self._opened_at, self._decided_to)
         if not self._confirmed:
             # Nothing is decided: the next utterance's preroll may reach into this.
             return Click(end)
-        self._closed_at = end
+        self._decided_to = end
         return Endpoint(end)
-
-    def _split(self) -> Split:
-        # The first half is not searched: a cut there would double the work to come.
-        middle = self._window_start + self._max_window // 2
-        at = self.quietest(middle, self._position)
-        self._window_start = at
-        return Split(at)
 
     def _frames(self, start: int, end: int) -> list[float]:
         first = max((start - self._history_at) // FRAME_SAMPLES, 0)
@@ -306,11 +296,12 @@ def speech_spans(
             match mark:
                 case Onset(at):
                     start = at
-                case Split(at):
-                    spans.append((start, at))
-                    start = at
                 case Endpoint(at):
                     spans.append((start, at))
+        if (split := segmenter.split_point(start)) is not None:
+            spans.append((start, split))
+            segmenter.decide(split)
+            start = split
         segmenter.forget(segmenter.keep_from)
     if isinstance(last := segmenter.end_now(), Endpoint):
         spans.append((start, last.at))

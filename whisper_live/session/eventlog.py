@@ -24,7 +24,10 @@ from whisper_live.errors import EngineError
 from whisper_live.inference import types as types_module
 from whisper_live.inference.types import Request
 from whisper_live.session import events as events_module
+from whisper_live.session import options as options_module
+from whisper_live.session import updates as updates_module
 from whisper_live.session.events import Effect, Event, Frames
+from whisper_live.session.options import SessionOptions
 from whisper_live.session.session import Session
 
 __all__ = ["FORMAT", "Replay", "header", "replay", "step"]
@@ -32,16 +35,32 @@ __all__ = ["FORMAT", "Replay", "header", "replay", "step"]
 FORMAT = 2  # raised when older logs can no longer be replayed
 
 _TAG = "_"
+_MODULES = (
+    config_module,
+    errors_module,
+    types_module,
+    options_module,
+    events_module,
+    updates_module,
+)
 _CLASSES: dict[str, type] = {
     name: member
-    for module in (config_module, errors_module, types_module, events_module)
+    for module in _MODULES
     for name, member in inspect.getmembers(module, inspect.isclass)
 }
 
 
-def header(config: Config, *, name: str) -> str:
+def header(config: Config, options: SessionOptions, *, name: str, now: float) -> str:
     """The first line: what the session was made of."""
-    return _line({"format": FORMAT, "name": name, "config": _pack(config)})
+    return _line(
+        {
+            "format": FORMAT,
+            "name": name,
+            "now": now,
+            "config": _pack(config),
+            "options": _pack(options),
+        }
+    )
 
 
 def step(now: float, event: Event | None, effects: Iterable[Effect]) -> str:
@@ -72,11 +91,23 @@ def replay(lines: Iterable[str]) -> Iterator[Replay]:
     Raises ``ValueError`` for what is not a log of this format.
     """
     entries = [json.loads(line) for line in lines if line.strip()]
-    if not entries or entries[0].get("format") != FORMAT:
-        raise ValueError(f"not an event log of format {FORMAT}")
+    written = entries[0].get("format") if entries else None
+    if not isinstance(written, int):
+        raise ValueError("it is not an event log")
+    if written != FORMAT:
+        raise ValueError(
+            f"it is an event log of format {written}, and this version replays format "
+            f"{FORMAT} alone; replay it with the version that recorded it"
+        )
     first, *steps = entries
     ids = iter([e["request"]["id"] for s in steps for e in s["out"] if "request" in e])
-    session = Session(_unpack(first["config"]), name=first["name"], ids=ids)
+    session = Session(
+        _unpack(first["config"]),
+        _unpack(first["options"]),
+        name=first["name"],
+        ids=ids,
+        now=first["now"],
+    )
     for number, entry in enumerate(steps, 1):
         now, packed = entry["now"], entry["in"]
         if packed is None:

@@ -9,15 +9,21 @@ the reason returned here; nothing is dropped for one bad score alone.
 from __future__ import annotations
 
 import enum
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 
-from whisper_live.inference.types import HypothesisSegment
+from whisper_live.inference.types import (
+    LEAST_LOGPROB,
+    MOST_COMPRESSION,
+    Hypothesis,
+    HypothesisSegment,
+)
 from whisper_live.text.words import normalise, split_words
 
-__all__ = ["Reason", "remove_loop", "suppress"]
+__all__ = ["HallucinationFilter", "Reason", "remove_loop", "suppress"]
 
-_LOW_LOGPROB = -1.0  # Whisper's own limit for a failed decode
 _SHAKY_LOGPROB = -0.8  # enough where there is little speech to go with the text
-_LOOPED_RATIO = 2.4  # and for text that compresses too well
 _WEAK_SPEECH = 0.25  # mean speech probability of what is mostly not speech
 _LOOP_REPEATS = 5  # "no no no no" is still said by people; five equal phrases are not
 _LONGEST_LOOP = 12  # words
@@ -49,7 +55,7 @@ def suppress(
     if not any(normalise(word).isalnum() for word in split_words(segment.text)):
         return Reason.NO_WORDS
     doubted = segment.no_speech_probability > no_speech_threshold
-    unsure = segment.average_logprob < _LOW_LOGPROB
+    unsure = segment.average_logprob < LEAST_LOGPROB
     if doubted and unsure:
         return Reason.NO_SPEECH
     shaky = segment.average_logprob < _SHAKY_LOGPROB
@@ -66,7 +72,7 @@ def remove_loop(segment: HypothesisSegment) -> str:
     Only where the compression ratio shows a loop: "seven seven seven seven seven" in
     a spoken number is left alone.
     """
-    if segment.compression_ratio <= _LOOPED_RATIO:
+    if segment.compression_ratio <= MOST_COMPRESSION:
         return segment.text
     words = split_words(segment.text)
     plain = [normalise(word) for word in words]
@@ -78,3 +84,43 @@ def remove_loop(segment: HypothesisSegment) -> str:
             if end - at >= size * _LOOP_REPEATS:
                 return "".join(words[: at + size] + words[end:])
     return segment.text
+
+
+class HallucinationFilter:
+    """Keeps of one session's hypotheses what somebody said.
+
+    ``suppressed`` counts what was not, by reason.
+    """
+
+    def __init__(self, *, no_speech_threshold: float, suppressed: Counter[str]) -> None:
+        self._no_speech_threshold = no_speech_threshold
+        self._suppressed = suppressed
+
+    def keep(
+        self,
+        hypothesis: Hypothesis,
+        speech: Callable[[int, int], float],
+        *,
+        is_final: bool,
+    ) -> list[HypothesisSegment]:
+        """The segments that were said; ``speech(start, end)`` is VAD evidence.
+
+        Only what a final loses is counted: partials read the same audio many times.
+        """
+        kept = []
+        for segment in hypothesis.segments:
+            reason = suppress(
+                segment,
+                speech=speech(segment.start, segment.end),
+                no_speech_threshold=self._no_speech_threshold,
+                is_final=is_final,
+            )
+            if reason is not None:
+                self._suppressed[reason.value] += is_final
+                continue
+            text = remove_loop(segment)
+            if text != segment.text:
+                self._suppressed[Reason.LOOP.value] += is_final
+                segment = replace(segment, text=text, words=())
+            kept.append(segment)
+        return kept

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from whisper_live.text.words import normalise
 
-__all__ = ["Stabiliser"]
+__all__ = ["LocalAgreement"]
 
 _FORGETTING = 0.5  # weight of the newest hypothesis in the average of words taken back
 _HIDING = 3  # newest words that are not shown for each word taken back of late
@@ -26,7 +26,7 @@ _REVISION = 2  # words whose replacement is doubted; one is often just the newes
 _PATIENCE = 3  # hypotheses for which doubt lasts
 
 
-class Stabiliser:
+class LocalAgreement:
     """Agreement over the hypotheses of one window."""
 
     def __init__(self) -> None:
@@ -36,11 +36,6 @@ class Stabiliser:
         self._shown: list[str] = []
         self._doubted = 0  # hypotheses in a row that would have changed what is shown
         self._taken_back = 0.0  # words per hypothesis, the last few; outlives windows
-
-    @property
-    def agreed(self) -> tuple[str, ...]:
-        """Words confirmed by two hypotheses, as they were first agreed upon."""
-        return tuple(self._agreed)
 
     @property
     def confirmed(self) -> int:

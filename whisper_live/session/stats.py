@@ -6,7 +6,6 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from whisper_live.audio import samples_to_s
-from whisper_live.inference.types import RequestKind
 
 __all__ = ["SessionStats"]
 
@@ -22,7 +21,6 @@ class SessionStats:
     """Filled by the session, read by the edge."""
 
     utterances: int = 0
-    requests: Counter[RequestKind] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)  # reason -> samples
     suppressed: Counter[str] = field(default_factory=Counter)  # reason -> segments
     lags: deque[int] = field(default_factory=_lags)  # samples, the newest messages'

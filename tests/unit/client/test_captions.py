@@ -1,56 +1,53 @@
-"""Folding of segments messages, and the files written of the result."""
+"""Folding of updates, and the files written of the result."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from whisper_live.client.captions import RENDERERS, Caption, Captions
+from whisper_live.inference.types import Word
+from whisper_live.session.updates import Dropped, Language, Segment, Update
+
+S = 16_000
 
 
-def segment(start: str, end: str, text: str, completed: bool = True) -> dict[str, Any]:
-    return {"start": start, "end": end, "text": text, "completed": completed}
+def segment(start_s: float, end_s: float, text: str, completed: bool = True) -> Segment:
+    return Segment(round(start_s * S), round(end_s * S), text, completed)
 
 
 def partial_of(captions: Captions) -> Caption | None:
     return captions.partial
 
 
-def test_repeated_segments_are_kept_once_and_partials_replaced() -> None:
+def test_completed_segments_are_added_and_partials_replaced() -> None:
     captions = Captions()
-    one = segment("0.500", "1.250", " one")
-    two = segment("1.250", "2.000", " two")
-    assert captions.update({"segments": [segment("0.500", "0.9", " on", False)]}) == []
+    on = segment(0.5, 0.9, " on", False)
+    assert captions.take(Update(interim=on)) == []
     assert partial_of(captions) == Caption(0.5, 0.9, "on")
-    assert captions.update({"segments": [one]}) == [Caption(0.5, 1.25, "one")]
+    one = Update(completed=(segment(0.5, 1.25, " one"),))
+    assert captions.take(one) == [Caption(0.5, 1.25, "one")]
     assert partial_of(captions) is None
-    fresh = captions.update({"segments": [one, two, segment("2.0", "2.5", "t", False)]})
-    assert fresh == [Caption(1.25, 2.0, "two")]
-    assert captions.update({"segments": [one, two]}) == []
+    two = Update(
+        completed=(segment(1.25, 2.0, " two"),), interim=segment(2.0, 2.5, "t", False)
+    )
+    assert captions.take(two) == [Caption(1.25, 2.0, "two")]
     assert [caption.text for caption in captions.completed] == ["one", "two"]
-
-
-def test_segment_without_length_is_not_taken_twice() -> None:
-    captions = Captions()
-    message = {"segments": [segment("1.000", "1.000", " yes")]}
-    assert len(captions.update(message)) == 1
-    assert captions.update(message) == []
 
 
 def test_language_and_dropped_spans_are_kept() -> None:
     captions = Captions()
-    captions.update({"language": "de", "language_prob": 0.9})
-    lost = {"start": "1.000", "end": "2.000", "reason": "engine_timeout"}
-    captions.update({"segments": [segment("3.0", "4.0", " x")], "dropped": [lost]})
+    captions.take(Update(language=Language("de", 0.9)))
+    lost = Dropped(S, 2 * S, "engine_timeout")
+    captions.take(Update(completed=(segment(3.0, 4.0, " x"),), dropped=(lost,)))
     assert captions.language == "de"
     assert captions.dropped == [lost]
 
 
 @pytest.fixture
 def spoken() -> Captions:
-    words = ({"word": " Tom", "start": "59.9", "end": "60.0", "probability": 0.9},)
+    words = (Word(" Tom", round(59.9 * S), 60 * S, 0.9),)
     return Captions(
         completed=[
             Caption(0.0, 59.9996, "Tom & Jerry <3", words),

@@ -124,7 +124,7 @@ def test_which_failures_a_smaller_batch_may_cure() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority there")
-def test_what_is_made_behind_the_rest_starts_threads_that_give_way() -> None:
+def test_what_is_made_at_a_nice_level_starts_threads_that_give_way() -> None:
     def nice() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
@@ -133,5 +133,5 @@ def test_what_is_made_behind_the_rest_starts_threads_that_give_way() -> None:
             return thread.submit(nice).result()
 
     before = nice()
-    assert devices.behind_the_rest(from_a_thread_of_its_own, 10) == min(before + 10, 19)
+    assert devices.run_nice(from_a_thread_of_its_own, 10) == min(before + 10, 19)
     assert nice() == before and from_a_thread_of_its_own() == before

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task, Word
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.events import ClientOptions, Dropped, Segment, VadOptions
+from whisper_live.protocols.whisperlive import handshake, messages
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.session.options import VadOptions
+from whisper_live.session.updates import Dropped, Segment
 
 SPEECH = SpeechConfig()
 UID = "4b1c7a30-7a55-4a39-8a35-6f5a3b6f9d10"
@@ -62,7 +64,7 @@ CLIENTS = {
 
 
 def parse(message: str | bytes, **kwargs: Any) -> ClientOptions:
-    return protocol.parse_handshake(message, defaults=SPEECH, **kwargs)
+    return handshake.parse_handshake(message, defaults=SPEECH, **kwargs)
 
 
 def options(**changes: Any) -> ClientOptions:
@@ -78,14 +80,14 @@ def refusal(**changes: Any) -> HandshakeError:
 # ------------------------------------------------------------------ known clients
 
 
-@pytest.mark.parametrize("handshake", CLIENTS.values(), ids=CLIENTS.keys())
-def test_every_known_client_gets_the_defaults(handshake: dict[str, Any]) -> None:
-    read = parse(json.dumps(handshake))
+@pytest.mark.parametrize("given", CLIENTS.values(), ids=CLIENTS.keys())
+def test_every_known_client_gets_the_defaults(given: dict[str, Any]) -> None:
+    read = parse(json.dumps(given))
     expected = ClientOptions(
         uid=UID,
-        language=handshake["language"],
-        model=handshake.get("model"),
-        same_output_threshold=round(handshake.get("same_output_threshold", 10)),
+        language=given["language"],
+        model=given.get("model"),
+        same_output_threshold=round(given.get("same_output_threshold", 10)),
     )
     # Computed in floating point; the defaults are written down.
     release = dataclasses.replace(read.vad, release=round(read.vad.release, 9))
@@ -214,7 +216,7 @@ def test_languages_by_code_tag_or_name(given: str, read: str | None) -> None:
 
 def test_the_languages_are_those_of_whisper() -> None:
     tokenizer = pytest.importorskip("faster_whisper.tokenizer")
-    assert sorted(protocol.LANGUAGES) == sorted(tokenizer._LANGUAGE_CODES)
+    assert sorted(handshake.LANGUAGES) == sorted(tokenizer._LANGUAGE_CODES)
 
 
 def test_a_model_of_one_language_takes_every_choice_but_leaves_null() -> None:
@@ -288,7 +290,7 @@ def test_vad_parameters_are_brought_inside_the_limits() -> None:
 
 def test_the_servers_own_settings_are_the_defaults() -> None:
     speech = SpeechConfig(vad_threshold=0.6, vad_release=0.5, hangover_ms=900)
-    read = protocol.parse_handshake(json.dumps(FIVE), defaults=speech).vad
+    read = handshake.parse_handshake(json.dumps(FIVE), defaults=speech).vad
     assert (read.threshold, round(read.release, 6), read.hangover_s) == (0.6, 0.5, 0.9)
 
 
@@ -328,7 +330,7 @@ def test_not_json(message: str | bytes) -> None:
         parse(message)
     assert caught.value.kind == "handshake_json"
     assert caught.value.close_code == 1008
-    assert protocol.uid_of(message) == ""
+    assert handshake.uid_of(message) == ""
 
 
 @pytest.mark.parametrize("message", ["[]", "null", '"x"', "12", "true", "NaN"])
@@ -336,14 +338,14 @@ def test_not_an_object(message: str) -> None:
     with pytest.raises(HandshakeError) as caught:
         parse(message)
     assert caught.value.kind == "handshake_object"
-    assert protocol.uid_of(message) == ""
+    assert handshake.uid_of(message) == ""
 
 
 def test_missing_keys_are_named_together() -> None:
     with pytest.raises(HandshakeError, match="lack language and task") as caught:
         parse(json.dumps({"uid": UID}))
     assert caught.value.kind == "handshake_missing"
-    assert protocol.uid_of(json.dumps({"uid": UID})) == UID
+    assert handshake.uid_of(json.dumps({"uid": UID})) == UID
 
 
 @pytest.mark.parametrize("key", ["uid", "language", "task"])
@@ -428,26 +430,26 @@ handshakes = st.dictionaries(
 @example({"uid": "\ud800", "language": "en", "task": "transcribe"})
 def test_any_json_is_read_or_refused(content: Any) -> None:
     message = json.dumps(content)
-    uid = protocol.uid_of(message)
+    uid = handshake.uid_of(message)
     try:
         read = parse(message)
     except HandshakeError as error:
-        answer = protocol.error(uid, error.detail)
+        answer = messages.error(uid, error.detail)
     else:
         assert read.uid == uid == content["uid"]
-        assert 1 <= read.send_last_n_segments <= protocol.MAX_REPEATED_SEGMENTS
+        assert 1 <= read.send_last_n_segments <= handshake.MAX_REPEATED_SEGMENTS
         assert 0 <= read.no_speech_threshold <= 1
         assert 0 < read.vad.release <= read.vad.threshold < 1
-        assert read.language is None or read.language in protocol.LANGUAGES
-        answer = protocol.server_ready(read.uid)
-    assert json.loads(protocol.encode(answer).encode("ascii")) == answer
+        assert read.language is None or read.language in handshake.LANGUAGES
+        answer = messages.server_ready(read.uid)
+    assert json.loads(messages.encode(answer).encode("ascii")) == answer
 
 
 @given(st.binary() | st.text())
 def test_any_bytes_are_read_or_refused(message: str | bytes) -> None:
     with pytest.raises(HandshakeError):
         parse(message)
-    assert isinstance(protocol.uid_of(message), str)
+    assert isinstance(handshake.uid_of(message), str)
 
 
 # -------------------------------------------------------------------- end of audio
@@ -455,14 +457,14 @@ def test_any_bytes_are_read_or_refused(message: str | bytes) -> None:
 
 @pytest.mark.parametrize("message", [b"END_OF_AUDIO", "END_OF_AUDIO", "END_OF_AUDIO\n"])
 def test_the_end_mark(message: str | bytes) -> None:
-    assert protocol.is_end_of_audio(message)
+    assert messages.is_end_of_audio(message)
 
 
 @pytest.mark.parametrize(
     "message", [b"", "", b"END_OF_AUDIO\n", b"END_OF_AUDI", b"\0" * 12, "END", "{}"]
 )
 def test_not_the_end_mark(message: str | bytes) -> None:
-    assert not protocol.is_end_of_audio(message)
+    assert not messages.is_end_of_audio(message)
 
 
 # ------------------------------------------------------------------ messages out
@@ -470,14 +472,14 @@ def test_not_the_end_mark(message: str | bytes) -> None:
 
 def test_status_messages_are_byte_for_byte_what_clients_look_for() -> None:
     assert [
-        protocol.encode(message)
+        messages.encode(message)
         for message in (
-            protocol.server_ready("U"),
-            protocol.wait("U", 1.4753809094429016),
-            protocol.error("U", "No."),
-            protocol.warning("U", "Hm."),
-            protocol.language("U", "en", 0.912345),
-            protocol.disconnect("U"),
+            messages.server_ready("U"),
+            messages.wait("U", 1.4753809094429016),
+            messages.error("U", "No."),
+            messages.warning("U", "Hm."),
+            messages.language("U", "en", 0.912345),
+            messages.disconnect("U"),
         )
     ] == [
         '{"uid":"U","message":"SERVER_READY","backend":"faster_whisper"}',
@@ -490,7 +492,7 @@ def test_status_messages_are_byte_for_byte_what_clients_look_for() -> None:
 
 
 def test_segments_with_words_dropped_spans_and_timings() -> None:
-    message = protocol.segments(
+    message = messages.segments(
         "U",
         [
             Segment(
@@ -505,7 +507,7 @@ def test_segments_with_words_dropped_spans_and_timings() -> None:
         dropped=[Dropped(160_000, 176_000, "engine_timeout")],
         timings={"queue_s": 0.01},
     )
-    assert protocol.encode(message) == (
+    assert messages.encode(message) == (
         '{"uid":"U","segments":['
         '{"start":"0.000","end":"1.000","text":" Hello","completed":true,'
         '"words":[{"word":" Hello","start":"0.000","end":"0.800","probability":0.95}]},'
@@ -516,21 +518,21 @@ def test_segments_with_words_dropped_spans_and_timings() -> None:
 
 
 def test_nothing_to_say_leaves_no_key() -> None:
-    message = protocol.segments("U", [Segment(0, 1, " a", True)], timings=None)
+    message = messages.segments("U", [Segment(0, 1, " a", True)], timings=None)
     assert list(message) == ["uid", "segments"]
     assert list(message["segments"][0]) == ["start", "end", "text", "completed"]
 
 
 def test_an_empty_list_or_an_early_partial_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError):
-        protocol.segments("U", [])
+        messages.segments("U", [])
     with pytest.raises(AssertionError):
-        protocol.segments("U", [Segment(0, 1, " a", False), Segment(1, 2, " b", True)])
+        messages.segments("U", [Segment(0, 1, " a", False), Segment(1, 2, " b", True)])
 
 
 @given(st.integers(0, 16_000 * 3600 * 24), st.integers(0, 64))
 def test_times_stay_in_order_after_rounding(position: int, step: int) -> None:
-    wire = protocol.segments("U", [Segment(position, position + step, " a", True)])[
+    wire = messages.segments("U", [Segment(position, position + step, " a", True)])[
         "segments"
     ][0]
     assert float(wire["start"]) <= float(wire["end"])

@@ -10,8 +10,8 @@ import pytest
 
 from whisper_live.config.model import BatchConfig, Config, EngineConfig, StreamConfig
 from whisper_live.inference.types import Request, RequestKind, Task
-from whisper_live.session.decode_policy import RequestMaker
-from whisper_live.session.events import ClientOptions
+from whisper_live.session.decode_policy import DecodePolicy
+from whisper_live.session.options import SessionOptions
 
 AUDIO = np.zeros(1600, np.float32)
 CONFIG = Config(
@@ -21,13 +21,13 @@ CONFIG = Config(
 )
 
 
-def maker(**options: Any) -> RequestMaker:
-    return RequestMaker(
-        CONFIG, ClientOptions(uid="u", **options), session="s9", ids=itertools.count(5)
+def maker(**options: Any) -> DecodePolicy:
+    return DecodePolicy(
+        CONFIG, SessionOptions(**options), session="s9", ids=itertools.count(5)
     )
 
 
-def final(one: RequestMaker, context: str = "") -> Request:
+def final(one: DecodePolicy, context: str = "") -> Request:
     return one.final(AUDIO, 300, language="de", context=context)
 
 

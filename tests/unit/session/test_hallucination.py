@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from whisper_live.inference.types import HypothesisSegment
-from whisper_live.session.hallucination import Reason, remove_loop, suppress
+from whisper_live.inference.types import Hypothesis, HypothesisSegment, Word
+from whisper_live.session.hallucination import (
+    HallucinationFilter,
+    Reason,
+    remove_loop,
+    suppress,
+)
 
 
 def segment(
@@ -65,3 +72,28 @@ def test_endless_phrases_are_said_once(
     text: str, ratio: float, kept: str | None
 ) -> None:
     assert remove_loop(segment(text, ratio=ratio)) == (kept or text)
+
+
+def test_what_nobody_said_is_left_out_and_counted_for_finals() -> None:
+    counts: Counter[str] = Counter()
+    one = HallucinationFilter(no_speech_threshold=0.45, suppressed=counts)
+    words = (Word(" a", 0, 100, 1.0),)
+    segments = (
+        HypothesisSegment(0, 100, " a", words=words),
+        HypothesisSegment(100, 200, " ..."),
+        HypothesisSegment(200, 300, " x" * 9, compression_ratio=3.0, words=words),
+        HypothesisSegment(300, 400, " b", 0.9, -0.1),
+    )
+    heard = Hypothesis(1, segments, "en", 1.0)
+    asked = []
+
+    def speech(start: int, end: int) -> float:
+        asked.append((start, end))
+        return 0.1 if start == 300 else 0.9
+
+    for is_final in (False, True):
+        believed = one.keep(heard, speech, is_final=is_final)
+        assert [(s.text, s.words) for s in believed] == [(" a", words), (" x", ())]
+        expected = {"no_words": 1, "loop": 1, "weak_speech": 1} if is_final else {}
+        assert +counts == expected
+    assert asked[:4] == [(0, 100), (100, 200), (200, 300), (300, 400)]

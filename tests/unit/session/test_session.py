@@ -12,7 +12,7 @@ import pytest
 from tests.helpers import SessionHarness, frames_of, hear_marks, heard_words, say
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config.model import Config, LimitConfig, StreamConfig
-from whisper_live.errors import EngineTimeout, ProtocolError, WindowRejected
+from whisper_live.errors import EngineTimeout, WindowRejected
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -24,17 +24,12 @@ from whisper_live.inference.types import (
     Timing,
     Word,
 )
-from whisper_live.session.events import (
-    ClientOptions,
-    Close,
-    Drain,
-    EndOfAudio,
-    Frames,
-    Hello,
-    PeerGone,
-    VadOptions,
-)
+from whisper_live.protocols.base import Close
+from whisper_live.protocols.whisperlive.handshake import ClientOptions
+from whisper_live.session.events import Drain, End, EndOfAudio, Flush, Frames, PeerGone
+from whisper_live.session.options import SessionOptions, VadOptions
 from whisper_live.session.session import Session, State
+from whisper_live.session.updates import Ending, SpeechMoment
 from whisper_live.testing.marks import write_speech, write_words
 
 FINAL, PARTIAL = RequestKind.FINAL, RequestKind.PARTIAL
@@ -72,25 +67,15 @@ def state(harness: SessionHarness) -> State:
 # -------------------------------------------------------------------- order of events
 
 
-def test_audio_before_the_handshake_and_a_second_one_are_refused() -> None:
-    session = Session(Config(), name="s", ids=iter(range(9)))
-    with pytest.raises(ProtocolError, match="before"):
-        session.receive(say(0.9), now=0.0)
-    session.receive(Hello(ClientOptions("u")), now=0.0)
-    with pytest.raises(ProtocolError, match="second"):
-        session.receive(Hello(ClientOptions("u")), now=0.0)
-    assert session.options.uid == "u" and session.state is State.LIVE
-
-
 def test_an_empty_session_closes_at_once() -> None:
     harness = SessionHarness()
     harness.end()
     assert harness.closed == Close(1000) and len(harness.sent) == 1
 
 
-def test_a_session_that_never_began_can_be_drained() -> None:
-    session = Session(Config(), name="s", ids=iter(range(9)))
-    assert session.receive(Drain(), now=0.0) == [Close(1012, "service restart")]
+def test_a_session_that_was_told_nothing_can_be_drained() -> None:
+    session = Session(Config(), SessionOptions(), name="s", ids=iter(range(9)), now=0.0)
+    assert session.receive(Drain(), now=0.0) == [End(Ending.RESTARTING)]
     assert session.receive(EndOfAudio(), now=0.0) == []
 
 
@@ -625,3 +610,45 @@ def test_memory_does_not_grow_with_the_session() -> None:
         sizes.append(len(harness.session._buffer))
     assert max(sizes[1:]) <= s_to_samples(0.4)
     assert len(harness.session._segmenter._history) <= 20
+
+
+# ------------------------------------------------------------------------- its updates
+
+
+def test_an_utterance_is_told_as_it_starts_pauses_and_ends() -> None:
+    harness = SessionHarness()
+    harness.play(words(1, 2))
+    harness.play(silence(0.25))
+    harness.play(words(3))
+    harness.play(silence(1.0))
+    moments = [update.speech.moment for update in harness.updates if update.speech]
+    assert moments == [
+        SpeechMoment.STARTED,
+        SpeechMoment.STOPPED,
+        SpeechMoment.STARTED,
+        SpeechMoment.STOPPED,
+        SpeechMoment.TURN_ENDED,
+    ]
+
+
+def test_each_completed_segment_is_told_once() -> None:
+    harness = SessionHarness()
+    for number in range(3):
+        harness.play(words(number))
+        harness.play(silence(1.0))
+    texts = [s.text for update in harness.updates for s in update.completed]
+    assert texts == [" w0", " w1", " w2"]
+    assert harness.updates[-1].interim is None
+
+
+def test_a_flush_ends_the_utterance_and_not_the_session() -> None:
+    harness = SessionHarness()
+    harness.play(words(1, 2))
+    harness.tell(Flush())
+    assert harness.completed() == [" w1 w2"]
+    harness.tell(Flush())  # nothing is open: nothing happens
+    harness.play(words(3))
+    harness.end()
+    assert harness.completed() == [" w1 w2", " w3"]
+    harness.tell(Flush())
+    assert harness.session.state is State.CLOSED

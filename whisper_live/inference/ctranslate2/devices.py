@@ -24,10 +24,9 @@ from whisper_live.errors import ConfigError, EngineUnavailable
 
 __all__ = [
     "Placement",
-    "behind_the_rest",
+    "run_nice",
     "choose",
     "explain",
-    "give_back_memory",
     "is_lost",
     "out_of_memory",
     "tune_process",
@@ -131,7 +130,7 @@ def tune_process() -> None:
         libc.mallopt(arena_max, 1)
 
 
-def behind_the_rest(make: Callable[[], Made], nice: int) -> Made:
+def run_nice(make: Callable[[], Made], nice: int) -> Made:
     """Call ``make`` so that the threads it starts give way to all others of ours.
 
     For a model on a CPU.  A call may wait a few ms for a core, the threads that take
@@ -148,16 +147,6 @@ def behind_the_rest(make: Callable[[], Made], nice: int) -> Made:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lowered).result()
-
-
-def give_back_memory() -> None:
-    """Return freed memory to the system; ``tune_process`` keeps it from going back.
-
-    For after a model was let go: takes about 0.1 s.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -27,10 +27,9 @@ from whisper_live.inference import model_files as models
 from whisper_live.inference.ctranslate2.batch import HOPS_PER_S, Call, begin, rejection
 from whisper_live.inference.ctranslate2.devices import (
     Placement,
-    behind_the_rest,
     choose,
     explain,
-    give_back_memory,
+    run_nice,
     tune_process,
 )
 from whisper_live.inference.ctranslate2.features import FeatureCache, Features
@@ -38,6 +37,7 @@ from whisper_live.inference.ctranslate2.prompts import Prompts
 from whisper_live.inference.ctranslate2.row import Row
 from whisper_live.inference.ctranslate2.threads import WorkerThreads
 from whisper_live.inference.engine import Again, EngineInfo
+from whisper_live.inference.memory import give_back_memory
 from whisper_live.inference.types import (
     DecodeOptions,
     Hypothesis,
@@ -342,7 +342,7 @@ def _whisper(path: Path, placement: Placement, index: int, nice: int) -> Whisper
         )
 
     if placement.device == "cpu":
-        return behind_the_rest(lambda: make(placement.workers), nice)
+        return run_nice(lambda: make(placement.workers), nice)
     return make(1)
 
 

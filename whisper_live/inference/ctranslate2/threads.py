@@ -10,9 +10,11 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from whisper_live.errors import EngineUnavailable
+from whisper_live.inference.futures import settle
 
 __all__ = ["WorkerThreads"]
 
@@ -39,16 +41,15 @@ class WorkerThreads(Generic[Model]):
         return len(self._threads)
 
     async def run(self, job: Callable[[Model], Result]) -> Result:
-        """Run ``job`` on a free lane.  Raises what it raises.
+        """Run ``job`` on a free thread.  Raises what it raises.
 
         Cancelling the wait does not stop a running job, which cannot be stopped: its
         result is dropped.  A job that has not begun is skipped.
         """
         if self._closed:
             raise EngineUnavailable("the engine is closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._jobs.put(_Job(job, loop, future))
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(job, future))
         return await future
 
     async def close(self, timeout_s: float = 5.0) -> None:
@@ -56,7 +57,8 @@ class WorkerThreads(Generic[Model]):
         self._closed = True
         try:
             while waiting := self._jobs.get_nowait():
-                waiting.settle(None, EngineUnavailable("the engine was closed"))
+                error = EngineUnavailable("the engine was closed")
+                settle(waiting.future, None, error)
         except queue.Empty:
             pass
         for _ in self._threads:
@@ -70,35 +72,17 @@ class WorkerThreads(Generic[Model]):
             del job  # else the last batch lives until the next one comes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job(Generic[Model]):
-    def __init__(
-        self,
-        job: Callable[[Model], Any],
-        loop: asyncio.AbstractEventLoop,
-        future: asyncio.Future[Any],
-    ) -> None:
-        self._job, self._loop, self._future = job, loop, future
+    job: Callable[[Model], Any]
+    future: asyncio.Future[Any]
 
     def perform(self, model: Model) -> None:
-        if self._future.cancelled():
+        if self.future.cancelled():
             return
         try:
-            result = self._job(model)
+            result = self.job(model)
         except BaseException as error:  # the waiter's to handle, whatever it is
-            self.settle(None, error)
+            settle(self.future, None, error)
         else:
-            self.settle(result, None)
-
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._set, result, error)
-        except RuntimeError:
-            pass  # the loop is gone, and the waiter with it
-
-    def _set(self, result: Any, error: BaseException | None) -> None:
-        if self._future.done():
-            return
-        if error is not None:
-            self._future.set_exception(error)
-        else:
-            self._future.set_result(result)
+            settle(self.future, result, None)

@@ -11,15 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisper_live.audio import SAMPLE_RATE
+from whisper_live.inference.types import LEAST_LOGPROB, MOST_COMPRESSION
 
 __all__ = ["Answer", "Span", "compression_ratio", "cut_loop", "read_spans"]
 
 SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 20 ms
-# Whisper's own thresholds: text that packs this well repeats itself, text this
-# improbable was guessed; improbable text over likely silence is not worth a retry.
-MOST_COMPRESSION = 2.4
-LEAST_LOGPROB = -1.0
-LIKELY_SILENCE = 0.6
+LIKELY_SILENCE = 0.6  # over which improbable text is not worth a retry
 LONGEST_LOOP = 32  # tokens of one round
 LEAST_ROUNDS = 4
 

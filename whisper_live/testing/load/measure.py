@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from whisper_live.protocols.whisperlive.client import read_segments
 from whisper_live.testing.load.alignment import Pair, align
 from whisper_live.testing.load.material import SpokenWord
 from whisper_live.testing.load.sessionlog import Ended, Sent, SessionLog
@@ -163,7 +164,7 @@ class _History:
                     self.final_s.setdefault(pair.spoken, at_s)
                     if pair.is_equal:
                         finals.add(pair.spoken)
-            if "segments" not in message:
+            if read_segments(message) is None:
                 continue
             partial = self.view.partial
             pairs = matcher.pairs(partial, at_s) if partial else ()
@@ -238,7 +239,7 @@ def _first_partial(log: SessionLog) -> float | None:
     if not log.words:
         return None
     for at_s, message in log.arrivals:
-        if any(segment["text"].strip() for segment in message.get("segments", ())):
+        if any(segment.text.strip() for segment in read_segments(message) or ()):
             return at_s - log.words[0].start_s
     return math.inf
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +19,13 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from whisper_live.audio import SAMPLE_RATE, Samples, samples_to_s
 from whisper_live.client.chunks import Chunk, webm_chunks
+from whisper_live.errors import Overloaded
+from whisper_live.protocols.whisperlive import client as wire
 from whisper_live.testing.load.material import SpokenWord
 from whisper_live.testing.load.sessionlog import LogWriter
 
 __all__ = ["Dialogue", "Script", "chunks_of", "speak"]
 
-END_OF_AUDIO = b"END_OF_AUDIO"
 _READY_TIMEOUT_S = 60.0
 _LOG_BYTES = 1 << 20  # some minutes: the disk is written to while nobody speaks
 
@@ -134,12 +134,11 @@ class _Visit:
             while True:
                 message = json.loads(await socket.recv())
                 self._log.event(self._now(), message=message)
-                if message.get("message") == "SERVER_READY":
+                if wire.is_ready(message):
                     return True
-                if message.get("status") in ("WAIT", "ERROR"):
-                    refused = message["status"] == "WAIT"
-                    reason = str(message.get("message"))
-                    self.end("refused" if refused else "failed", reason=reason)
+                if (refusal := wire.refusal(message)) is not None:
+                    how = "refused" if isinstance(refusal, Overloaded) else "failed"
+                    self.end(how, reason=wire.complaint(message))
                     return False
 
     async def _send(self, socket: ClientConnection, chunks: Sequence[Chunk]) -> None:
@@ -154,7 +153,7 @@ class _Visit:
                 self._log.event(
                     at_s, sent=round(chunk.due_s, 4), until=round(self._now(), 4)
                 )
-            await socket.send(END_OF_AUDIO)
+            await socket.send(wire.END_OF_AUDIO)
             self._log.event(self._now(), stopped=True)
         except ConnectionClosed:
             pass  # whoever receives learns why
@@ -165,8 +164,8 @@ class _Visit:
                 while True:
                     message = json.loads(await socket.recv())
                     self._log.event(self._now(), message=message)
-                    if message.get("status") == "ERROR":
-                        self._complaint = str(message.get("message"))
+                    if wire.refusal(message) is not None:
+                        self._complaint = wire.complaint(message) or ""
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else None
             self.end("closed" if code == 1000 else "failed", code=code)
@@ -176,17 +175,12 @@ class _Visit:
 
 
 def _handshake(dialogue: Dialogue) -> dict[str, Any]:
-    handshake: dict[str, Any] = {
-        "uid": str(uuid.uuid4()),
-        "language": dialogue.language,
-        "task": "transcribe",
-        "model": "small",
-        "use_vad": True,
-        **dialogue.options,
-    }
-    if dialogue.audio_format != "float32":  # which is every server's default
-        handshake["audio_format"] = dialogue.audio_format
-    return handshake
+    is_default = dialogue.audio_format == "float32"  # every server's
+    return wire.handshake(
+        language=dialogue.language,
+        audio_format=None if is_default else dialogue.audio_format,
+        **{"model": "small", **dialogue.options},
+    )
 
 
 def chunks_of(samples: Samples, dialogue: Dialogue) -> list[Chunk]:

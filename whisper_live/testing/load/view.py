@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from whisper_live.protocols.whisperlive.client import (
+    WireSegment,
+    dropped_s,
+    read_segments,
+)
 from whisper_live.testing.load.material import plain_words
 
 __all__ = ["Shown", "View"]
@@ -25,13 +30,10 @@ class Shown:
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, segment: Mapping[str, Any]) -> Shown:
-        """A segment of a message; times may be strings."""
-        return cls(
-            float(segment.get("start", 0)),
-            float(segment.get("end", 0)),
-            tuple(plain_words(segment["text"])),
-        )
+    def of(cls, segment: WireSegment) -> Shown:
+        """A segment of a message."""
+        words = tuple(plain_words(segment.text))
+        return cls(segment.start_s, segment.end_s, words)
 
 
 class View:
@@ -45,13 +47,12 @@ class View:
 
     def take(self, message: Mapping[str, Any]) -> list[Shown]:
         """Read a message; the segments that it completed."""
-        for span in message.get("dropped", ()):
-            self.dropped_s += float(span["end"]) - float(span["start"])
-        segments = message.get("segments")
+        self.dropped_s += dropped_s(message)
+        segments = read_segments(message)
         if not segments:
             return []
-        known = [Shown.of(s) for s in segments if s.get("completed")]
-        open_ones = [Shown.of(s) for s in segments if not s.get("completed")]
+        known = [Shown.of(s) for s in segments if s.completed]
+        open_ones = [Shown.of(s) for s in segments if not s.completed]
         self.partial = open_ones[-1] if open_ones else None
         return self._complete(known)
 

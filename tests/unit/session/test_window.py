@@ -1,4 +1,4 @@
-"""When the open window is read, and which readings still count."""
+"""The open window and what reads it, its final, and the windows decided."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import pytest
 from whisper_live.config.model import StreamConfig
 from whisper_live.errors import WindowRejected
 from whisper_live.inference.types import Cancelled, Hypothesis, RequestFailed
-from whisper_live.session.readings import Readings
+from whisper_live.session.commit import Cut, Stitch
+from whisper_live.session.window import DecidedWindows, Final, Window
 
 S = 16_000
 
 
-def opened(at: int = 0) -> Readings:
-    one = Readings(StreamConfig(partial_floor_s=0.5, partial_interval_s=2.0))
+def opened(at: int = 0) -> Window:
+    one = Window(StreamConfig(partial_floor_s=0.5, partial_interval_s=2.0))
     one.open(at)
     return one
 
@@ -49,7 +50,7 @@ def test_a_reading_counts_while_its_window_is_open() -> None:
     assert reading is not None and (reading.start, reading.end) == (0, S)
     assert one.finish(heard(1)) is None, "answered once"
     one.begin(2, 2 * S)
-    one.close()
+    one.decide(3 * S)
     assert one.finish(heard(2)) is None
     one.open(5 * S)
     one.begin(3, 6 * S)
@@ -60,11 +61,11 @@ def test_a_reading_counts_while_its_window_is_open() -> None:
 def test_a_cut_makes_what_reads_the_old_window_stale() -> None:
     one = opened()
     for _ in range(2):
-        one.stabiliser.update([" a", " b", " c"])
+        one.agreement.update([" a", " b", " c"])
     one.begin(1, 8 * S)
-    one.cut(4 * S, 1)
+    one.cut(Cut(1, 4 * S, (), Stitch(4 * S, " a", ())))
     assert one.finish(heard(1)) is None
-    assert (one.start, one.stabiliser.text) == (4 * S, " b c")
+    assert (one.start, one.agreement.text) == (4 * S, " b c")
     one.begin(2, 9 * S)
     reading = one.finish(heard(2))
     assert reading is not None and reading.start == 4 * S
@@ -110,3 +111,80 @@ def test_what_was_heard_otherwise_is_not_due() -> None:
     one.heard(4 * S)
     assert not one.is_due(4 * S, delay_s=0.0)
     assert one.is_due(5 * S, delay_s=0.0)
+
+
+# ------------------------------------------------------------------------- its final
+
+
+def test_a_window_without_a_preflight_is_decided_as_it_is() -> None:
+    one = opened(S)
+    final = one.decide(3 * S)
+    assert (final.start, final.end, final.request_id) == (S, 3 * S, None)
+    assert not one.is_open
+
+
+def test_a_preflight_takes_the_place_of_its_windows_final() -> None:
+    one = opened()
+    preflight = one.begin_preflight(10 * S)
+    preflight.request_id = 3
+    assert one.preflight is preflight
+    one.check()
+    assert one.decide(12 * S) is preflight and one.preflight is None
+
+
+def test_only_one_preflight_at_a_time() -> None:
+    one = opened()
+    one.begin_preflight(10)
+    with pytest.raises(AssertionError):
+        one.begin_preflight(12)
+    assert one.give_up_preflight() is not None
+    assert one.give_up_preflight() is None
+
+
+def test_a_preflight_that_reads_beyond_the_end_cannot_decide() -> None:
+    one = opened()
+    one.begin_preflight(10)
+    with pytest.raises(AssertionError):
+        one.decide(9)
+
+
+def test_a_window_knows_the_cut_that_it_begins_with() -> None:
+    one = opened()
+    stitch = Stitch(4 * S, " a", ())
+    for _ in range(2):
+        one.agreement.update([" a", " b", " c"])
+    one.cut(Cut(1, 4 * S, (), stitch))
+    assert one.stitch_of(4 * S) is stitch and one.stitch_of(5 * S) is None
+
+
+# ------------------------------------------------------------------ windows decided
+
+
+def test_decided_windows_stay_in_order() -> None:
+    decided = DecidedWindows()
+    assert not decided
+    for start, end in ((0, 10), (10, 20)):
+        decided.add(Final(start, end))
+    first = decided.first
+    assert first is not None and (first.start, first.end) == (0, 10)
+    first.request_id = 7
+    decided.check()
+    assert decided.pop() is first
+    second = decided.pop()
+    assert second.start == 10
+
+
+def test_giving_all_up_names_the_requests_to_cancel() -> None:
+    decided = DecidedWindows()
+    decided.add(Final(0, 10, request_id=4))
+    decided.add(Final(10, 20))
+    assert decided.clear() == [4]
+    assert decided.first is None
+
+
+def test_check_finds_windows_that_overlap() -> None:
+    decided = DecidedWindows()
+    decided.add(Final(0, 10))
+    decided.add(Final(5, 20))
+    with pytest.raises(AssertionError, match="overlap"):
+        decided.check()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisper_live.inference.types import HypothesisSegment, Word
-from whisper_live.session.seams import ANCHORS, Seam, mend
+from whisper_live.session.commit import _ANCHORS, Stitch, stitched
 
 AT = 16_000
 
@@ -22,8 +22,8 @@ def heard(text: str, *, timed: bool = True) -> HypothesisSegment:
     return HypothesisSegment(AT, end, f" {text}", words=words if timed else ())
 
 
-def seam(said: str, follows: str) -> Seam:
-    return Seam(AT, f" {said}", tuple(f" {word}" for word in follows.split()))
+def stitch(said: str, follows: str) -> Stitch:
+    return Stitch(AT, f" {said}", tuple(f" {word}" for word in follows.split()))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_reading_before_the_cut_decides(
     said: str, follows: str, text: str, mended: str | None
 ) -> None:
     given = [heard(text)] if text else []
-    result = mend(given, seam(said, follows))
+    result = stitched(given, stitch(said, follows))
     if mended is None:
         assert result is given
         return
@@ -69,44 +69,48 @@ def test_the_reading_before_the_cut_decides(
 
 def test_a_segment_that_is_only_a_repeat_is_gone() -> None:
     given = [heard("eighty"), heard("one men are")]
-    assert [s.text for s in mend(given, seam("eighty", "one men"))] == [" one men are"]
+    assert [s.text for s in stitched(given, stitch("eighty", "one men"))] == [
+        " one men are"
+    ]
     given = [heard("a"), heard("tea"), heard("men are here")]
-    (left,) = mend(given, seam("eighty", "one men are"))
+    (left,) = stitched(given, stitch("eighty", "one men are"))
     assert left.text == " one men are here"
 
 
 def test_words_without_times_and_pieces_of_words() -> None:
-    (left,) = mend([heard("eighty one men", timed=False)], seam("eighty", "one men"))
+    (left,) = stitched(
+        [heard("eighty one men", timed=False)], stitch("eighty", "one men")
+    )
     assert (left.text, left.words, left.start) == (" one men", (), AT)
-    (left,) = mend([heard("men are", timed=False)], seam("eighty", "one men are"))
+    (left,) = stitched([heard("men are", timed=False)], stitch("eighty", "one men are"))
     assert (left.text, left.words, left.start) == (" one men are", (), AT)
     pieces = tuple(Word(t, AT, AT + 9, 1.0) for t in (" eigh", "ty", " one", " men"))
     whole = HypothesisSegment(AT, AT + 9, " eighty one men", words=pieces)
-    (left,) = mend([whole], seam("eighty", "one men"))
+    (left,) = stitched([whole], stitch("eighty", "one men"))
     assert left.words == pieces[2:]
     repaired = HypothesisSegment(AT, AT + 9, " eighty one men", words=pieces[:1])
-    (left,) = mend([repaired], seam("eighty", "one men"))
+    (left,) = stitched([repaired], stitch("eighty", "one men"))
     assert (left.text, left.words) == (" one men", ())
 
 
 TRUTH = st.lists(st.sampled_from("abc"), min_size=6, max_size=12)
 
 
-@given(spoken=TRUTH, known=st.integers(0, ANCHORS), late=st.integers(1, 9))
+@given(spoken=TRUTH, known=st.integers(0, _ANCHORS), late=st.integers(1, 9))
 def test_what_was_heard_right_is_never_touched(
     spoken: list[str], known: int, late: int
 ) -> None:
     """However often the same word was said before and behind the cut."""
-    around = seam(spoken[0], " ".join(spoken[1 : 1 + known]))
+    around = stitch(spoken[0], " ".join(spoken[1 : 1 + known]))
     given = [heard(" ".join(spoken[1 : 1 + late]))]
-    assert mend(given, around) is given
+    assert stitched(given, around) is given
 
 
 @given(spoken=TRUTH)
 def test_a_repeated_word_is_taken_away_or_it_could_be_meant(spoken: list[str]) -> None:
     said, *behind = spoken
-    around = seam(said, " ".join(behind[:ANCHORS]))
-    (left,) = mend([heard(" ".join(spoken))], around)
+    around = stitch(said, " ".join(behind[:_ANCHORS]))
+    (left,) = stitched([heard(" ".join(spoken))], around)
     if left.text != " " + " ".join(behind):
         assert left.text == " " + " ".join(spoken)
-        assert said in behind[:ANCHORS]
+        assert said in behind[:_ANCHORS]

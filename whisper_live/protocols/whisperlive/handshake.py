@@ -1,51 +1,36 @@
-"""WhisperLive's wire format, in both directions.
+"""A client's first message: which keys there are and what their values may look like.
 
-Owns the JSON: which handshake keys exist, what their values may look like, and what
-every message to a client looks like.  Samples become seconds here and nowhere else.
-Knows nothing of sockets, sessions or when a message is due.
-
-A handshake is read as liberally as its sender needs it (``lenient_json``): unknown
-keys are passed over, what exceeds a limit is brought inside it.  What still makes no
-sense is refused with one sentence that names the key.
+It is read as liberally as its sender needs it (``lenient_json``): unknown keys are
+passed over, what exceeds a limit is brought inside it.  What still makes no sense is
+refused with one sentence that names the key.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from whisper_live.audio import samples_to_s
 from whisper_live.config.model import SpeechConfig, StreamConfig
 from whisper_live.errors import HandshakeError
-from whisper_live.inference.types import Task, Word
+from whisper_live.inference.types import Task
+from whisper_live.protocols.base import Hello, for_model
 from whisper_live.protocols.lenient_json import LenientObject, load_object, quote
-from whisper_live.session.events import ClientOptions, Dropped, Segment, VadOptions
+from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
     "AUDIO_FORMATS",
+    "ClientOptions",
     "LANGUAGES",
     "MAX_REPEATED_SEGMENTS",
-    "disconnect",
-    "encode",
-    "error",
-    "final_transcript",
-    "is_end_of_audio",
-    "language",
     "parse_handshake",
-    "segments",
-    "server_ready",
-    "token_of",
+    "read_options",
+    "uid_in",
     "uid_of",
-    "wait",
-    "warning",
 ]
 
 AUDIO_FORMATS = ("float32", "int16", "uint8", "webm", "ogg", "mp4", "auto")
-
-# Clients up to 0.10.0 store text and write their SRT only for exactly this name.
-BACKEND = "faster_whisper"
 
 # Upstream keeps 500 segments, so "all" never meant more; and one message must not
 # grow with the length of the session.
@@ -98,7 +83,58 @@ _VAD_LIMITS = {
 # these (target_language, max_speakers, hf_token, ...) need no mention of their own.
 _NOT_BUILT = ("enable_translation", "enable_diarization", "known_speakers")
 
-# -------------------------------------------------------------------- from clients
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """A client's handshake, validated and brought inside the server's limits."""
+
+    uid: str
+    language: str | None = None  # None: detect
+    task: Task = Task.TRANSCRIBE
+    model: str | None = None
+    audio_format: str | None = None  # None: float32 unless a container shows itself
+    use_vad: bool = True
+    vad: VadOptions = field(default_factory=VadOptions)
+    send_last_n_segments: int = 10  # completed ones per message; 0 means all
+    no_speech_threshold: float = 0.45
+    same_output_threshold: int = 10  # accepted; agreement settles text here
+    clip_audio: bool = False  # accepted; we never skip audio to catch up
+    initial_prompt: str = ""
+    hotwords: str = ""
+    word_timestamps: bool = False
+    multilingual: bool = False  # detect the language again for each utterance
+    final_pass: bool = False
+    timings: bool = False  # put stage timings into segments messages
+    token: str = ""  # a key of the server
+    ignored: tuple[str, ...] = ()  # keys that we know but have not built
+
+    @property
+    def session(self) -> SessionOptions:
+        """What of it is the session's affair."""
+        return SessionOptions(
+            language=self.language,
+            task=self.task,
+            vad=self.vad,
+            no_speech_threshold=self.no_speech_threshold,
+            initial_prompt=self.initial_prompt,
+            hotwords=self.hotwords,
+            word_timestamps=self.word_timestamps,
+            multilingual=self.multilingual,
+        )
+
+    @property
+    def hello(self) -> Hello:
+        """What of it every protocol can say."""
+        return Hello(
+            options=self.session,
+            client=self.uid,
+            token=self.token,
+            model=self.model,
+            audio_format=self.audio_format,
+            use_vad=self.use_vad,
+            final_pass=self.final_pass,
+            ignored=self.ignored,
+        )
 
 
 def parse_handshake(
@@ -110,19 +146,24 @@ def parse_handshake(
     """Read a client's first message.
 
     ``defaults`` are the server's own speech settings, ``languages`` those of the
-    loaded model.  A model of one language takes every chosen language as its own, as
-    upstream does with ``*.en``; null stays null, so that the language message is
-    still sent to the client that waits for one.
-
-    Raises ``HandshakeError``, and nothing else, for whatever cannot be understood.
+    loaded model (see ``for_model``).  Raises ``HandshakeError``, and nothing else, for
+    whatever cannot be understood.
     """
-    keys = LenientObject(load_object(message))
+    options = read_options(load_object(message), defaults=defaults)
+    fitting = for_model(options.hello, languages)
+    return dataclasses.replace(options, language=fitting.options.language)
+
+
+def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> ClientOptions:
+    """The options in a first message that is a JSON object; raises as above."""
+    keys = LenientObject(values)
     # All three are looked for before any is judged: one answer, not three tries.
     keys.require("uid", "language", "task")
     vad, ignored = _parse_vad(keys.mapping("vad_parameters"), defaults)
+    token = values.get("token")
     return ClientOptions(
         uid=_parse_uid(keys),
-        language=_parse_language(keys, languages),
+        language=_parse_language(keys),
         task=Task(keys.choice("task", "transcribe", [task.value for task in Task])),
         model=keys.text("model", _MAX_NAME_CHARS) or None,
         audio_format=keys.choice("audio_format", "", AUDIO_FORMATS) or None,
@@ -139,6 +180,7 @@ def parse_handshake(
         multilingual=keys.flag("multilingual", False),
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
+        token=token if isinstance(token, str) else "",
         ignored=(*(name for name in _NOT_BUILT if keys.wanted(name)), *ignored),
     )
 
@@ -146,26 +188,15 @@ def parse_handshake(
 def uid_of(message: str | bytes) -> str:
     """The uid to answer a refused first message with; empty where there is none."""
     try:
-        uid = load_object(message).get("uid")
+        return uid_in(load_object(message))
     except HandshakeError:
         return ""
+
+
+def uid_in(values: Mapping[str, Any]) -> str:
+    """The uid in a first message that is a JSON object; empty where there is none."""
+    uid = values.get("uid")
     return uid if isinstance(uid, str) and len(uid) <= _MAX_UID_CHARS else ""
-
-
-def token_of(message: str | bytes) -> str:
-    """The key that a browser puts into its first message; empty where there is none."""
-    try:
-        token = load_object(message).get("token")
-    except HandshakeError:
-        return ""
-    return token if isinstance(token, str) else ""
-
-
-def is_end_of_audio(message: str | bytes) -> bool:
-    """Whether this is the end mark: binary from most clients, text from iOS."""
-    if isinstance(message, str):
-        return message.strip() == "END_OF_AUDIO"
-    return message == b"END_OF_AUDIO"
 
 
 def _parse_uid(keys: LenientObject) -> str:
@@ -180,7 +211,7 @@ def _parse_uid(keys: LenientObject) -> str:
     return uid
 
 
-def _parse_language(keys: LenientObject, languages: Collection[str]) -> str | None:
+def _parse_language(keys: LenientObject) -> str | None:
     given = keys.text("language").strip().lower()
     if given in ("", "auto"):
         return None
@@ -192,14 +223,7 @@ def _parse_language(keys: LenientObject, languages: Collection[str]) -> str | No
             "or null to have it detected.",
             kind="handshake_language",
         )
-    if code in languages:
-        return code
-    if len(languages) == 1:
-        return next(iter(languages))
-    raise HandshakeError(
-        f"The model of this server does not know the language {quote(given)}.",
-        kind="handshake_language",
-    )
+    return code
 
 
 def _parse_repeated(keys: LenientObject) -> int:
@@ -232,128 +256,3 @@ def _parse_vad(
         f"vad_parameters.{name}"[:64] for name in asked if name not in _VAD_LIMITS
     ]
     return options, unknown[:_MAX_IGNORED_NAMES]
-
-
-# ---------------------------------------------------------------------- to clients
-
-
-def encode(message: Mapping[str, Any]) -> str:
-    """A message as compact JSON text, one text frame.
-
-    Plain ASCII, as upstream sends it: no client can trip over it, and a lone
-    surrogate in a client's uid cannot make a frame that is not UTF-8.
-    """
-    return json.dumps(message, separators=(",", ":"), allow_nan=False)
-
-
-def server_ready(uid: str) -> dict[str, Any]:
-    """Admitted, and the model is warm; must be the first message of a session."""
-    return {"uid": uid, "message": "SERVER_READY", "backend": BACKEND}
-
-
-def wait(uid: str, minutes: float) -> dict[str, Any]:
-    """Refused for now; clients show ``minutes`` rounded, as a number."""
-    return {"uid": uid, "status": "WAIT", "message": round(minutes, 4)}
-
-
-def error(uid: str, text: str) -> dict[str, Any]:
-    """Refused or failed, and why; ``uid`` is empty where it was never known."""
-    return {"uid": uid, "status": "ERROR", "message": text}
-
-
-def warning(uid: str, text: str) -> dict[str, Any]:
-    """Something the user should know; never before ``server_ready``."""
-    return {"uid": uid, "status": "WARNING", "message": text}
-
-
-def disconnect(uid: str) -> dict[str, Any]:
-    """Time is up; to be sent after the last segments, not before."""
-    return {"uid": uid, "message": "DISCONNECT"}
-
-
-def language(uid: str, code: str, probability: float) -> dict[str, Any]:
-    """What was detected; only for a client that chose none, before any segments."""
-    return {"uid": uid, "language": code, "language_prob": round(probability, 4)}
-
-
-def segments(
-    uid: str,
-    segments: Sequence[Segment],
-    *,
-    dropped: Sequence[Dropped] = (),
-    timings: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """What the client should see now: completed segments, then at most one partial.
-
-    Never for an empty list, on which clients fail.  ``dropped`` and ``timings`` are
-    our additions; the keys are absent when there is nothing to say.
-    """
-    assert segments, "an empty segments message breaks clients"
-    assert all(segment.completed for segment in segments[:-1]), "a partial comes last"
-    message: dict[str, Any] = {"uid": uid, "segments": [_segment(s) for s in segments]}
-    if dropped:
-        message["dropped"] = [_dropped(span) for span in dropped]
-    if timings is not None:
-        message["timings"] = dict(timings)
-    return message
-
-
-def final_transcript(
-    uid: str,
-    segments: Sequence[Segment],
-    *,
-    duration: int,
-    live_wer: float,
-    dropped: Sequence[Dropped] = (),
-) -> dict[str, Any]:
-    """The second reading of the whole recording, for a client that asked for it.
-
-    ``live_wer`` are the word errors of the live text against this one.
-    """
-    content: dict[str, Any] = {
-        "text": "".join(segment.text for segment in segments).strip(),
-        "duration": _time(duration),
-        "live_wer": round(live_wer, 4),
-        "segments": [_segment(segment) for segment in segments],
-    }
-    if dropped:
-        content["dropped"] = [_dropped(span) for span in dropped]
-    return {"uid": uid, "final_transcript": content}
-
-
-def _dropped(span: Dropped) -> dict[str, str]:
-    return {
-        "start": _time(span.start),
-        "end": _time(span.end),
-        "reason": span.reason,
-    }
-
-
-def _segment(segment: Segment) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "start": _time(segment.start),
-        "end": _time(segment.end),
-        "text": segment.text,
-        "completed": segment.completed,
-    }
-    if segment.words:
-        content["words"] = [_word(word) for word in segment.words]
-    return content
-
-
-def _word(word: Word) -> dict[str, Any]:
-    return {
-        "word": word.text,
-        "start": _time(word.start),
-        "end": _time(word.end),
-        "probability": round(word.probability, 4),
-    }
-
-
-def _time(position: int) -> str:
-    """A position as clients parse it, ``"12.340"``.
-
-    Later positions never give an earlier string: division and correct rounding are
-    both monotone, so segments that do not overlap in samples do not on the wire.
-    """
-    return f"{samples_to_s(position):.3f}"

@@ -6,9 +6,8 @@ import pytest
 
 from whisper_live.audio import FRAME_SAMPLES
 from whisper_live.inference.types import HypothesisSegment, Word
-from whisper_live.session.cuts import Cut, find_cut, settled, spaced
-from whisper_live.session.events import Segment
-from whisper_live.session.seams import Seam
+from whisper_live.session.commit import Cut, Stitch, find_cut, settled, spaced
+from whisper_live.session.updates import Segment
 
 S = 16_000
 
@@ -67,7 +66,7 @@ def test_between_the_latest_agreed_segments() -> None:
         3,
         round(4.5 * S),
         (Segment(0, 2 * S, " a b", True), Segment(round(2.2 * S), 4 * S, " c", True)),
-        Seam(round(4.5 * S), " c", ()),
+        Stitch(round(4.5 * S), " c", ()),
     )
 
 
@@ -100,7 +99,7 @@ def test_behind_a_word_only_in_a_window_twice_as_long() -> None:
             tuple(words[:11]),
         ),
     )
-    assert found.seam == Seam(found.at, " w10", (" w11", " x0", " x1"))
+    assert found.stitch == Stitch(found.at, " w10", (" w11", " x0", " x1"))
     few = cut(one, agreed=4, end=12)
     assert few is not None and few.words == 3 and few.at == round(2.9 * S)
     assert cut(one, agreed=0, end=12) is None
@@ -128,7 +127,7 @@ def test_enough_words_stay_behind_a_cut_to_know_the_next_reading_by() -> None:
     one = of(*(word(f" w{n}", n / 2, n / 2 + 0.5) for n in range(6)))
     found = cut(one, agreed=6)
     assert found is not None and found.words == 2
-    assert found.seam == Seam(found.at, " w1", (" w2", " w3", " w4"))
+    assert found.stitch == Stitch(found.at, " w1", (" w2", " w3", " w4"))
 
 
 @pytest.mark.parametrize("words", [(), (word(" a", 0, 1),)])

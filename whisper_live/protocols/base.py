@@ -1,0 +1,152 @@
+"""What a client can say and what it can be told, whatever its protocol.
+
+The one door between wires and sessions.  A protocol reads a client's messages into the
+``ClientMessage`` types and renders a session's ``Update`` into messages of its own.  An
+instance belongs to one client and remembers what its wire needs remembered; it does no
+I/O and reads no clock.  Errors become messages and close codes here as well.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from whisper_live.errors import HandshakeError, WhisperLiveError
+from whisper_live.session.options import SessionOptions
+from whisper_live.session.updates import Ending, FinalTranscript, Update
+
+__all__ = [
+    "Audio",
+    "ClientMessage",
+    "Close",
+    "End",
+    "Flush",
+    "Hello",
+    "Message",
+    "Protocol",
+    "Renderer",
+    "for_model",
+]
+
+# ------------------------------------------------------------------ what a client says
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who comes and what for: the first thing any client says."""
+
+    options: SessionOptions = field(default_factory=SessionOptions)
+    client: str = ""  # what it calls itself; never parsed
+    token: str = ""  # a key, from clients that cannot show it in a header
+    model: str | None = None
+    audio_format: str | None = None  # None: raw float32 unless a container shows itself
+    use_vad: bool = True
+    final_pass: bool = False
+    ignored: tuple[str, ...] = ()  # wishes that are known and not built
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Some bytes of its audio, cut anywhere."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """End the open utterance here; more audio will follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """There will be no more audio."""
+
+
+ClientMessage = Audio | Flush | End
+
+
+def for_model(hello: Hello, languages: Collection[str]) -> Hello:
+    """The wishes as a model that knows these languages can fulfil them.
+
+    A model of one language takes every chosen language as its own, as upstream does
+    with ``*.en``; no choice stays none, so that the client is still told.  Raises
+    ``HandshakeError`` for a language that the model lacks.
+    """
+    language = hello.options.language
+    if language is None or language in languages:
+        return hello
+    if len(languages) == 1:
+        language = next(iter(languages))
+        return replace(hello, options=replace(hello.options, language=language))
+    raise HandshakeError(
+        f'The model of this server does not know the language "{language}".',
+        kind="handshake_language",
+    )
+
+
+# ------------------------------------------------------------------ what it is told
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it goes out; a tenth of the memory that its dict would take.
+
+    A ``replaceable`` one may be left out if another such message follows it before it
+    could be sent.
+    """
+
+    text: str
+    replaceable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the client's socket after everything sent before.
+
+    ``hold_s``: seconds to leave it open for a client that closes by itself.
+    """
+
+    code: int
+    reason: str = ""
+    hold_s: float = 0.0
+
+
+class Renderer(abc.ABC):
+    """Gives one session's updates the form of a wire or a file."""
+
+    @abc.abstractmethod
+    def ready(self) -> list[Message]:
+        """The session has begun."""
+
+    @abc.abstractmethod
+    def render(self, update: Update) -> list[Message]:
+        """What to send for an update, in order; often nothing."""
+
+    @abc.abstractmethod
+    def final_transcript(self, transcript: FinalTranscript) -> list[Message]:
+        """The second reading of the whole recording."""
+
+    @abc.abstractmethod
+    def end(self, ending: Ending) -> list[Message]:
+        """The last words, when the session has told everything."""
+
+
+class Protocol(Renderer):
+    """One client's whole conversation on a socket of messages."""
+
+    @abc.abstractmethod
+    def read_hello(self, message: str | bytes) -> Hello:
+        """The first message; raises ``HandshakeError`` for what makes no sense."""
+
+    @abc.abstractmethod
+    def read(self, message: str | bytes) -> ClientMessage:
+        """A later message; raises ``ProtocolError`` for what makes no sense."""
+
+    @abc.abstractmethod
+    def complain(self, error: WhisperLiveError) -> list[Message]:
+        """Why the client is refused, or why its session fails."""
+
+    @abc.abstractmethod
+    def close(self, ending: Ending) -> Close:
+        """How to close after ``end``."""

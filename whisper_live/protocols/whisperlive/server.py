@@ -1,0 +1,210 @@
+"""One WhisperLive client's conversation: which messages an update becomes.
+
+Every message repeats the last completed segments and, behind them, at most one
+partial.  Three habits of published clients shape what is sent: an empty list of
+segments breaks them, so what has nothing to be repeated with waits for the next
+message; the client appends to its SRT file any last partial that differs from the last
+completed text, so a segment is first shown as a partial of the very same text; and a
+status sent right before the close is missed, so the socket is held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from whisper_live.audio import samples_to_s
+from whisper_live.config.model import SpeechConfig
+from whisper_live.errors import (
+    HandshakeError,
+    Overloaded,
+    ProtocolError,
+    WhisperLiveError,
+)
+from whisper_live.protocols.base import (
+    Audio,
+    ClientMessage,
+    Close,
+    End,
+    Flush,
+    Hello,
+    Message,
+    Protocol,
+)
+from whisper_live.protocols.lenient_json import load_object
+from whisper_live.protocols.whisperlive import messages
+from whisper_live.protocols.whisperlive.handshake import (
+    MAX_REPEATED_SEGMENTS,
+    ClientOptions,
+    read_options,
+    uid_in,
+)
+from whisper_live.session.updates import (
+    Dropped,
+    Ending,
+    FinalTranscript,
+    Segment,
+    Timings,
+    Update,
+)
+
+__all__ = ["WhisperLive"]
+
+# A client that was told DISCONNECT still sends END_OF_AUDIO, and loses its SRT file
+# if the socket is gone by then (WhisperLive 0.9 to 0.10).
+_CLOSES = {
+    Ending.FINISHED: Close(1000),
+    Ending.OVER_TIME: Close(1000, hold_s=20.0),
+    Ending.RESTARTING: Close(1012, "service restart"),
+}
+
+
+class WhisperLive(Protocol):
+    """Speaks with one client; ``options`` are known from its handshake on."""
+
+    def __init__(
+        self, speech: SpeechConfig, *, options: ClientOptions | None = None
+    ) -> None:
+        """``speech`` are the server's own settings, for what the client leaves open.
+
+        ``options`` stand for a handshake that was read elsewhere.
+        """
+        self._speech = speech
+        self._uid = ""
+        self._most_repeated = MAX_REPEATED_SEGMENTS
+        self._wants_timings = False
+        self._repeated: deque[Segment] = deque()  # completed segments
+        self._partial: Segment | None = None
+        self._dropped: list[Dropped] = []  # spans that no message has told yet
+        if options is not None:
+            self._begin(options)
+
+    def _begin(self, options: ClientOptions) -> None:
+        self._uid = options.uid
+        self._most_repeated = options.send_last_n_segments or MAX_REPEATED_SEGMENTS
+        self._wants_timings = options.timings
+
+    # ------------------------------------------------------------------ from the client
+
+    def read_hello(self, message: str | bytes) -> Hello:
+        """See ``Protocol``; a refusal echoes the uid if one was understood."""
+        values = load_object(message)
+        self._uid = uid_in(values)
+        options = read_options(values, defaults=self._speech)
+        self._begin(options)
+        return options.hello
+
+    def read(self, message: str | bytes) -> ClientMessage:
+        """See ``Protocol``: audio, END_OF_AUDIO, or ``{"type": "flush"}`` as text."""
+        if messages.is_end_of_audio(message):
+            return End()
+        if isinstance(message, bytes):
+            return Audio(message)
+        try:
+            is_flush = load_object(message).get("type") == "flush"
+        except HandshakeError:
+            is_flush = False
+        if is_flush:
+            return Flush()
+        raise ProtocolError("audio must come in binary messages", kind="text_message")
+
+    # -------------------------------------------------------------------- to the client
+
+    def ready(self) -> list[Message]:
+        """SERVER_READY, which must be the first message of a session."""
+        return [_message(messages.server_ready(self._uid))]
+
+    def render(self, update: Update) -> list[Message]:
+        """See ``Renderer``."""
+        told = []
+        if (language := update.language) is not None:
+            content = messages.language(self._uid, language.code, language.probability)
+            told.append(_message(content))
+        for span in update.dropped:
+            self._drop(span)
+        shown, self._partial = self._partial, update.interim
+        if update.completed:
+            told += self._complete(update, shown)
+        elif update.interim is not None:
+            if shown is None or shown.text != update.interim.text:
+                told.append(self._segments(update.timings, replaceable=True))
+        elif shown is not None and not update.dropped and self._repeated:
+            told.append(self._segments(update.timings))
+        return told
+
+    def _complete(self, update: Update, shown: Segment | None) -> list[Message]:
+        if update.interim is not None:
+            self._repeat(update.completed)
+            return [self._segments(update.timings)]
+        told = []
+        *earlier, last = update.completed
+        self._repeat(earlier)
+        if earlier or shown is None or shown.text != last.text:
+            self._partial = replace(last, completed=False, words=())
+            told.append(self._segments(update.timings))
+            self._partial = None
+        self._repeat([last])
+        told.append(self._segments(update.timings))
+        return told
+
+    def final_transcript(self, transcript: FinalTranscript) -> list[Message]:
+        """See ``Renderer``."""
+        return [_message(messages.final_transcript(self._uid, transcript))]
+
+    def end(self, ending: Ending) -> list[Message]:
+        """See ``Renderer``: spans that are still to be told, and DISCONNECT."""
+        told = []
+        self._partial = None
+        if self._dropped:
+            if self._repeated:
+                told.append(self._segments(Timings()))
+            else:
+                # There is nothing to repeat, and an empty list breaks clients.
+                lost = samples_to_s(sum(d.end - d.start for d in self._dropped))
+                text = f"{lost:.1f} s of speech could not be transcribed"
+                told.append(_message(messages.warning(self._uid, text)))
+        if ending is Ending.OVER_TIME:
+            told.append(_message(messages.disconnect(self._uid)))
+        return told
+
+    def close(self, ending: Ending) -> Close:
+        """See ``Protocol``."""
+        return _CLOSES[ending]
+
+    def complain(self, error: WhisperLiveError) -> list[Message]:
+        """WAIT for who may come back, ERROR for everybody else."""
+        if isinstance(error, Overloaded):
+            return [_message(messages.wait(self._uid, error.wait_minutes))]
+        return [_message(messages.error(self._uid, str(error)))]
+
+    # ------------------------------------------------------------------------ its state
+
+    def _repeat(self, segments: Sequence[Segment]) -> None:
+        self._repeated += segments
+        # However few a client wants repeated, it must see each new one once.
+        while len(self._repeated) > max(self._most_repeated, len(segments)):
+            self._repeated.popleft()
+
+    def _drop(self, span: Dropped) -> None:
+        if self._dropped:
+            last = self._dropped[-1]
+            if (last.end, last.reason) == (span.start, span.reason):
+                span = replace(self._dropped.pop(), end=span.end)
+        self._dropped.append(span)
+
+    def _segments(self, timings: Timings, *, replaceable: bool = False) -> Message:
+        dropped, self._dropped = self._dropped, []
+        partial = [self._partial] if self._partial is not None else []
+        content = messages.segments(
+            self._uid,
+            [*self._repeated, *partial],
+            dropped=dropped,
+            timings=messages.stage_timings(timings) if self._wants_timings else None,
+        )
+        return _message(content, replaceable=replaceable and not dropped)
+
+
+def _message(content: Mapping[str, Any], *, replaceable: bool = False) -> Message:
+    return Message(messages.encode(content), replaceable)

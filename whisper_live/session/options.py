@@ -1,0 +1,40 @@
+"""What one client may ask of its session, whatever protocol it speaks.
+
+A protocol reads a client's wishes and brings them inside the server's limits; what
+arrives here is valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from whisper_live.inference.types import Task
+
+__all__ = ["SessionOptions", "VadOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class VadOptions:
+    """How speech is told from silence, after limits were applied."""
+
+    threshold: float = 0.4  # probability at which speech starts
+    release: float = 0.25  # probability below which it may end (hysteresis)
+    min_speech_s: float = 0.096  # voiced time below which an onset was a click
+    hangover_s: float = 0.5  # silence awaited before an endpoint
+    preroll_s: float = 0.3  # audio kept before the onset
+    max_speech_s: float = 30.0  # split before this, where the server does not earlier
+    pause_s: float = 0.16  # silence after which the final is tried in advance
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How one client's speech is found, decoded and told."""
+
+    language: str | None = None  # None: detect
+    task: Task = Task.TRANSCRIBE
+    vad: VadOptions = field(default_factory=VadOptions)
+    no_speech_threshold: float = 0.45
+    initial_prompt: str = ""
+    hotwords: str = ""
+    word_timestamps: bool = False
+    multilingual: bool = False  # detect the language again for each utterance

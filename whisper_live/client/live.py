@@ -143,7 +143,7 @@ async def connect(
     """A client of the server at ``url``, admitted and ready to be sent audio.
 
     ``key`` is shown to a server that wants one; ``options`` go into the handshake, as
-    in the README.  Raises ``Overloaded`` when the server asks to come back later,
+    in docs/wire.md.  Raises ``Overloaded`` when the server asks to come back later,
     ``WhisperLiveError`` when it refuses or cannot be reached.
     """
     handshake = {

@@ -27,6 +27,8 @@ COMING = {
     *("--final-model", "--model-for-language", "bench.quality.real"),
     "whisper_live/protocols/base.py",
     "whisper_live/protocols/jsonl.py",
+    "whisper_live/protocols/whisperlive/",
+    "whisper_live/protocols/whisperlive/handshake.py",
     "whisper_live/server/socket.py",
     "whisper_live/session/options.py",
 }

@@ -71,7 +71,9 @@ def test_every_flag_that_is_named_exists(page: str) -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     named = set(re.findall(r"`(--[a-z][a-z-]*)", read(page)))
-    named |= set(re.findall(r"python -m [\w.]+.*? (--[a-z][a-z-]*)", read(page)))
+    for line in read(page).replace("\\\n", "").splitlines():
+        if re.search(r"(?:python -m (?:bench|training)\.|bin/whisper-live )", line):
+            named |= set(re.findall(r"(?<![\w-])(--[a-z][a-z-]*)", line))
     unknown = named - known - FOREIGN_FLAGS - COMING
     assert not {flag for flag in unknown if f'"{flag}"' not in code}
 
@@ -98,7 +100,7 @@ def test_ten_requests_name_the_files_to_change() -> None:
     rows = text.splitlines()[2:]
     assert len(rows) == 10
     for row in rows:
-        assert 1 <= len(row.split("|")[2].split(";")) <= 4, row
+        assert 1 <= row.split("|")[2].count("/") and row.count(";") < 4, row
 
 
 def test_each_decision_answers_the_same_questions() -> None:

@@ -95,6 +95,15 @@ def test_every_module_that_is_run_exists(page: str) -> None:
         assert path.is_dir() or path.with_suffix(".py").is_file(), name
 
 
+def test_the_architecture_names_every_layer_in_order() -> None:
+    layers = re.search(r"^layers =\n((?:    \w+\n)+)", read("setup.cfg"), re.MULTILINE)
+    assert layers is not None
+    table = read("docs/architecture.md").partition("| package |")[2]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
+    assert ["__main__", *named] == layers.group(1).split()
+
+
 def test_ten_requests_name_the_files_to_change() -> None:
     text = read("CONTRIBUTING.md").partition("| request |")[2].partition("\n\n")[0]
     rows = text.splitlines()[2:]

@@ -39,7 +39,7 @@ PROGRAM = "whisper-live"
 
 
 class ExitCode(enum.IntEnum):
-    """What a command's exit status says; the README's table explains each."""
+    """What a command's exit status says; docs/commands.md explains each."""
 
     OK = 0
     FAILED = 1

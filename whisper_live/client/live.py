@@ -142,7 +142,7 @@ async def connect(
     """A client of the server at ``url``, admitted and ready to be sent audio.
 
     ``key`` is shown to a server that wants one; ``options`` go into the handshake, as
-    in the wire reference.  Raises ``Overloaded`` when the server asks to come later,
+    in docs/wire.md.  Raises ``Overloaded`` when the server asks to come back later,
     ``WhisperLiveError`` when it refuses or cannot be reached.
     """
     handshake = wire.handshake(

@@ -2,7 +2,7 @@
 
 Each field below is a setting: flag ``--name-with-dashes``, environment variable
 ``WHISPER_LIVE_NAME``, key ``name-with-dashes`` in ``whisper-live.toml``.  ``cli``
-builds the parser from these fields and the README's table is checked against them,
+builds the parser from these fields and docs/settings.md is checked against them,
 so this module is the only place where a setting is described.  ``Config`` is built
 once; nothing downstream reads flags or environment.
 """
@@ -37,7 +37,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """A dataclass field that describes itself to the command line and the README."""
+    """A dataclass field that describes itself to the command line and docs/."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -1,7 +1,7 @@
 """Where settings come from: flag, else environment, else file, else default.
 
 Owns the names of a setting in all of these, made from the fields of ``config``, and
-the README's table of them.  Knows no command; ``cli`` says which settings one takes.
+the documents' table of them.  Knows no command; ``cli`` says which settings one takes.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ positive.__name__ = "positive number"
 
 
 def settings_table() -> str:
-    """The README's table of settings, one row per field of ``Config``."""
+    """The table of settings in docs/settings.md, one row per field of ``Config``."""
     rows = ["| flag | environment | default | accepts | what |"]
     rows.append("|---|---|---|---|---|")
     for each in all_settings():

@@ -11,7 +11,7 @@ set.  Callers keep to that by what they pass; what this module adds is that
 - other packages are heard from WARNING up (websockets logs whole requests below it,
   faster-whisper whole texts).
 
-Loggers: ``whisper_live.server.server.server``, ``.session``, ``.worker``, ``.engine``.
+Loggers: ``whisper_live.server``, ``.session``, ``.worker``, ``.engine``.
 """
 
 from __future__ import annotations

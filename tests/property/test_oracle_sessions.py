@@ -10,19 +10,25 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from bench.quality.simulation import Simulation, Stream
-from tests.helpers import SessionHarness, frames_of, hear_marks, left_out
+from tests.helpers import SessionHarness, frames_of, hear_marks, heard_words, left_out
 from tests.protocol.clients import check_session
 from whisper_live.audio import FRAME_S, FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config.model import BatchConfig, Config, StreamConfig
 from whisper_live.errors import WindowRejected
-from whisper_live.inference.types import Outcome, Request, RequestFailed
+from whisper_live.inference.types import (
+    DecodeOptions,
+    Hypothesis,
+    Outcome,
+    Request,
+    RequestFailed,
+)
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.session.events import Frames
 from whisper_live.session.options import VadOptions
@@ -39,24 +45,50 @@ CONFIG = Config(batch=BatchConfig(request_timeout_s=5.0))
 
 
 class Moody:
-    """An engine that takes its time, answers in any order, and fails now and then."""
+    """An engine that takes its time, answers in any order, and fails now and then.
 
-    def __init__(self, chance: random.Random, *, fail: float, slowest_s: float) -> None:
+    With ``stops_early`` its answer may account only for the first part of a window, as
+    Whisper's does.
+    """
+
+    def __init__(
+        self,
+        chance: random.Random,
+        *,
+        fail: float,
+        slowest_s: float,
+        stops_early: float = 0.0,
+    ) -> None:
         self._chance = chance
         self._fail = fail
         self._slowest_s = slowest_s
+        self._stops_early = stops_early
 
     def answer(self, batch: Sequence[Request]) -> tuple[list[Outcome], float]:
         answers: list[Outcome] = [
             (
                 RequestFailed(request.id, WindowRejected("chance"))
                 if self._chance.random() < self._fail
-                else hear_marks(request)
+                else self._hear(request)
             )
             for request in batch
         ]
         self._chance.shuffle(answers)
         return answers, self._chance.uniform(0.02, self._slowest_s)
+
+    def _hear(self, request: Request) -> Hypothesis:
+        if self._chance.random() >= self._stops_early:
+            return hear_marks(request)
+        timed = DecodeOptions(word_timestamps=True)
+        heard = hear_marks(replace(request, options=timed))
+        words = [word for segment in heard.segments for word in segment.words]
+        # Three words are more voice than the session leaves unread.
+        if len(words) < 4:
+            return hear_marks(request)
+        kept = words[: self._chance.randint(1, len(words) - 3)]
+        silence = words[len(kept)].start - kept[-1].end
+        read_to = kept[-1].end + self._chance.randint(0, silence)
+        return replace(heard_words(request, [kept]), read_to=read_to)
 
     def forget(self, session: str) -> None:
         """Nothing was kept."""
@@ -101,10 +133,17 @@ def _pace(chance: random.Random) -> Iterator[tuple[float, int]]:
         yield frames * FRAME_S * chance.choice((1.0, 1.0, 0.5)), frames
 
 
-def _talk(seed: int, *, utterances: int, fail: float, slowest_s: float) -> int:
+def _talk(
+    seed: int,
+    *,
+    utterances: int,
+    fail: float,
+    slowest_s: float,
+    stops_early: float = 0.0,
+) -> int:
     """Eight clients at once; every word must come back; the utterances spoken."""
     chance = random.Random(seed)
-    engine = Moody(chance, fail=fail, slowest_s=slowest_s)
+    engine = Moody(chance, fail=fail, slowest_s=slowest_s, stops_early=stops_early)
     clients = [_client(chance, f"s{n}", utterances) for n in range(8)]
     streams = [client.stream for client in clients]
     Simulation(engine, CONFIG, streams, workers=2).run()
@@ -134,6 +173,15 @@ def _talk(seed: int, *, utterances: int, fail: float, slowest_s: float) -> int:
 )
 def test_no_word_is_lost_doubled_or_out_of_order(fail: float, slowest_s: float) -> None:
     assert _talk(1, utterances=10, fail=fail, slowest_s=slowest_s) >= 80
+
+
+@pytest.mark.parametrize("stops_early", [0.3, 1.0])
+@pytest.mark.parametrize("fail", [0.0, 0.1])
+def test_no_word_is_lost_to_an_engine_that_stops_early(
+    stops_early: float, fail: float
+) -> None:
+    for seed in range(3):
+        _talk(seed, utterances=6, fail=fail, slowest_s=0.3, stops_early=stops_early)
 
 
 @pytest.mark.slow

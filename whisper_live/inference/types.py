@@ -124,6 +124,7 @@ class Hypothesis:
     language: str
     language_probability: float  # 1.0 where the language was given
     timing: Timing = Timing()
+    read_to: int | None = None  # where what it accounts for ends; None: the window's
 
 
 @dataclass(frozen=True, slots=True)

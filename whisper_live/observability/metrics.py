@@ -163,6 +163,11 @@ class Metrics:
             "reason",
             at,
         )
+        self._unread = Counter(
+            prefix + "unread_seconds",
+            "Voice that the engine would not read, of what was dropped.",
+            registry=at,
+        )
         self._suppressed = _Labelled(
             prefix + "suppressed",
             "Hypotheses not shown because nobody can have said them.",
@@ -240,6 +245,8 @@ class Metrics:
     def audio_dropped(self, reason: str, seconds: float) -> None:
         """Speech was given up without text."""
         self._dropped.add(reason, seconds)
+        if reason == "unread":
+            self._unread.inc(seconds)
 
     def decoder_event(self, event: str, count: int = 1) -> None:
         """Media had a gap, a restart, a repair."""

@@ -145,6 +145,11 @@ class Segmenter:
         frames = self._frames(start, end)
         return sum(frames) / len(frames) if frames else 1.0
 
+    def voiced(self, start: int, end: int) -> int:
+        """Samples of ``start..end`` that are speech, as far as it is remembered."""
+        frames = self._frames(start, end)
+        return FRAME_SAMPLES * sum(p >= self._threshold for p in frames)
+
     def quietest(self, low: int, high: int, *, near: int | None = None) -> int:
         """The frame limit with the least speech around it inside ``low..high``.
 

@@ -70,12 +70,16 @@ from whisper_live.session.updates import (
 from whisper_live.session.window import DecidedWindows, Final, InterimRequest, Window
 from whisper_live.text.words import ends_sentence, normalise, split_words
 
-__all__ = ["Session", "State"]
+__all__ = ["UNREAD", "Session", "State"]
+
+UNREAD = "unread"  # dropped: voice that the engine would not read
 
 _PREFLIGHT_BELOW_S = 0.15  # delay under which finals are requested in advance
 # A client that asks for more patience than 0.5 s gets it in an early endpoint too.
 _LEAST_OF_HANGOVER = 0.6
 _SHORTEST = s_to_samples(0.1)  # a window shorter than this holds no word
+_LEAST_UNREAD = s_to_samples(0.3)  # voice that is worth a further reading
+_MOST_STUCK = 2  # readings that go no further before the rest is given up
 
 
 class State(enum.Enum):
@@ -352,7 +356,8 @@ class Session:
         if final is None or final.outcome is not None:
             return
         assert final.request_id is not None, "a preflight is submitted at once"
-        self._window.begin(final.request_id, final.end, is_withdrawn=True)
+        if not final.readings:  # else it reads the last part alone
+            self._window.begin(final.request_id, final.end, is_withdrawn=True)
         self._effects.append(Cancel(final.request_id))
 
     def _try_early_endpoint(self) -> None:
@@ -410,29 +415,34 @@ class Session:
             self._state = State.CLOSED
 
     def _submit_final(self, final: Final) -> None:
+        """Ask for all of it that was not read yet."""
+        read = "".join(s.text for reading in final.readings for s in reading.segments)
         request = self._policy.final(
-            self._buffer.read(final.start, final.end),
-            final.start,
+            self._buffer.read(final.read_to, final.end),
+            final.read_to,
             language=self._language.current,
-            context=self._transcript.context,
+            context=self._transcript.context + read,
         )
         final.request_id = self._submit(request)
 
     def _resolve(self, final: Final, outcome: Outcome) -> None:
         match outcome:
             case Hypothesis():
-                segments = self._believed(outcome, final, is_final=True)
-                if segments:
-                    self._may_show(outcome, final, is_final=True)
-                self._commit(
-                    [settled(segment) for segment in segments],
-                    until=final.end,
-                    heard_to=final.end,
-                )
+                self._commit_final(final, until=final.end)
+                if self._unread(final):
+                    self._drop(final.read_to, final.end, UNREAD)
             case RequestFailed():
                 self._fail(final, outcome.error.kind)
             case Cancelled():
                 self._fail(final, "cancelled")
+
+    def _commit_final(self, final: Final, *, until: int) -> None:
+        segments = self._believed_all(final, is_final=True)
+        if segments:
+            self._may_show(final.readings[0], final, is_final=True)
+        self._commit(
+            [settled(segment) for segment in segments], until=until, heard_to=until
+        )
 
     # ------------------------------------------------------------------------ outcomes
 
@@ -448,11 +458,21 @@ class Session:
                 assert isinstance(outcome, Hypothesis), "others are never fresh"
                 self._take_reading(reading, outcome)
             return
+        if isinstance(outcome, Hypothesis):
+            final.read_on(outcome)
+            if self._unread(final) and final.stuck < _MOST_STUCK:
+                self._submit_final(final)
+                return
         final.outcome = outcome
         if final is self._window.preflight:
             self._take_preflight(final, outcome)
         else:
             self._pump()
+
+    def _unread(self, final: Final) -> bool:
+        """Whether there is voice behind what was read of a window."""
+        voiced = self._segmenter.voiced(final.read_to, final.end)
+        return voiced >= _LEAST_UNREAD
 
     def _take_preflight(self, final: Final, outcome: Outcome) -> None:
         if not isinstance(outcome, Hypothesis):
@@ -460,7 +480,7 @@ class Session:
             return
         self._window.heard(final.end)
         agreement = self._window.agreement
-        segments = self._believed(outcome, final, is_final=False)
+        segments = self._believed_all(final, is_final=False)
         words = _words(segments)
         # Seldom had the reading before it all the words already, so that a closed
         # sentence has to do: finals at 0.66 s came down to 0.48 s (95th percentile).
@@ -472,8 +492,25 @@ class Session:
             agreement.update(words)
             self._show(segments[0].start, final.end)
 
+    def _believed_all(
+        self, final: Final, *, is_final: bool
+    ) -> Sequence[HypothesisSegment]:
+        """What was said by all readings of a window."""
+        return [
+            segment
+            for index, reading in enumerate(final.readings)
+            for segment in self._believed(
+                reading, final, is_final=is_final, is_first=not index
+            )
+        ]
+
     def _believed(
-        self, hypothesis: Hypothesis, window: InterimRequest | Final, *, is_final: bool
+        self,
+        hypothesis: Hypothesis,
+        window: InterimRequest | Final,
+        *,
+        is_final: bool,
+        is_first: bool = True,
     ) -> Sequence[HypothesisSegment]:
         timing = hypothesis.timing
         self._timings = replace(
@@ -485,7 +522,7 @@ class Session:
         segments = self._filter.keep(
             hypothesis, self._segmenter.evidence, is_final=is_final
         )
-        stitch = self._window.stitch_of(window.start)
+        stitch = self._window.stitch_of(window.start) if is_first else None
         return segments if stitch is None else stitched(segments, stitch)
 
     def _may_show(
@@ -523,9 +560,15 @@ class Session:
             self._tell_text(completed, heard_to)
 
     def _fail(self, final: Final, reason: str) -> None:
-        """A window has no text; what was last shown of it stays until the next one."""
-        self._transcript.forget_interim()
-        self._drop(final.start, final.end, reason)
+        """A window has no text; what was last shown of it stays until the next one.
+
+        What earlier readings of it said is kept, and only the rest given up.
+        """
+        if final.read_to - final.start >= _SHORTEST:
+            self._commit_final(final, until=final.read_to)
+        else:
+            self._transcript.forget_interim()
+        self._drop(final.read_to, final.end, reason)
 
     def _drop(self, start: int, end: int, reason: str) -> None:
         self.stats.dropped[reason] += end - start

@@ -12,7 +12,7 @@ Knows no audio and no messages.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from whisper_live.audio import s_to_samples
 from whisper_live.config.model import StreamConfig
@@ -24,6 +24,7 @@ __all__ = ["DecidedWindows", "Final", "InterimRequest", "Window"]
 
 _BUSY_S = 0.5  # delay at which interim requests are at their longest interval
 _MOST_UNDER_WAY = 2  # one running, one queued
+_LEAST_PROGRESS = s_to_samples(0.1)  # of a reading that goes on behind another
 
 
 @dataclass(slots=True, eq=False)
@@ -42,9 +43,23 @@ class Final:
 
     start: int
     end: int
-    request_id: int | None = None  # None: not submitted yet
-    outcome: Outcome | None = None
+    request_id: int | None = None  # the newest; None: not submitted yet
+    readings: list[Hypothesis] = field(default_factory=list)  # one behind the other
+    read_to: int = 0  # where the readings end
+    stuck: int = 0  # readings in a row that went no further
+    outcome: Outcome | None = None  # the last one: nothing more is asked for
     is_settled: bool = False  # of a preflight: its text will hardly change
+
+    def __post_init__(self) -> None:
+        self.read_to = self.start
+
+    def read_on(self, hypothesis: Hypothesis) -> None:
+        """One more reading, of all behind those before it."""
+        end = self.end if hypothesis.read_to is None else hypothesis.read_to
+        is_further = end >= min(self.read_to + _LEAST_PROGRESS, self.end)
+        self.stuck = 0 if is_further else self.stuck + 1
+        self.readings.append(hypothesis)
+        self.read_to = max(self.read_to, min(end, self.end))
 
 
 class Window:

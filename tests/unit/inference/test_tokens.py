@@ -12,6 +12,8 @@ from whisper_live.inference.ctranslate2.tokens import (
     compression_ratio,
     cut_loop,
     read_spans,
+    read_to,
+    without_open_end,
 )
 
 EOT, T0 = 1000, 2000
@@ -66,6 +68,31 @@ def test_spans_are_ordered_inside_and_lose_no_text(tokens: list[int]) -> None:
     assert [t for _, _, text in found for t in text] == [t for t in tokens if t < EOT]
 
 
+def accounted(*tokens: int) -> int:
+    return read_to(tokens, eot=EOT, timestamp_begin=T0, samples=SAMPLES)
+
+
+def test_an_answer_accounts_for_what_lies_before_its_last_timestamp() -> None:
+    assert accounted(T0, 1, 2, T0 + 50) == 16_000
+    assert accounted(T0, 1, T0 + 10, T0 + 10, 2, T0 + 50, T0 + 60) == 19_200
+    assert accounted(T0, 1, T0 + 1500) == SAMPLES  # not more than there is
+
+
+def test_text_without_an_end_and_no_text_account_for_everything() -> None:
+    assert accounted(T0, 1, T0 + 10, T0 + 20, 2) == SAMPLES
+    assert accounted() == accounted(T0, T0 + 10) == accounted(1) == SAMPLES
+
+
+def test_of_an_answer_that_was_cut_off_only_closed_text_is_kept() -> None:
+    def kept(*tokens: int) -> list[int]:
+        return without_open_end(tokens, eot=EOT, timestamp_begin=T0)
+
+    assert kept(T0, 1, T0 + 10, T0 + 10, 2, 3) == [T0, 1, T0 + 10]
+    assert kept(T0, 1, T0 + 10) == [T0, 1, T0 + 10]
+    assert kept(T0, 1, 2) == [T0, 1, 2], "there is no better place to go on from"
+    assert kept() == []
+
+
 def test_a_loop_is_cut_to_one_round() -> None:
     assert cut_loop([9, 1, 2, 1, 2, 1, 2, 1, 2]) == [9, 1, 2]
     assert cut_loop([5] * 20) == [5]
@@ -81,7 +108,7 @@ def test_cutting_a_loop_leaves_a_beginning(tokens: list[int]) -> None:
 
 
 def answer(logprob: float, silence: float = 0.0, ratio: float = 1.0) -> Answer:
-    return Answer([], [], logprob, silence, ratio)
+    return Answer([], [], 0, logprob, silence, ratio)
 
 
 def test_what_is_believed() -> None:

@@ -15,6 +15,7 @@ from whisper_live.config.model import Config, LimitConfig, StreamConfig
 from whisper_live.errors import EngineTimeout, WindowRejected
 from whisper_live.inference.types import (
     Cancelled,
+    DecodeOptions,
     Hypothesis,
     HypothesisSegment,
     Outcome,
@@ -652,3 +653,106 @@ def test_a_flush_ends_the_utterance_and_not_the_session() -> None:
     assert harness.completed() == [" w1 w2", " w3"]
     harness.tell(Flush())
     assert harness.session.state is State.CLOSED
+
+
+# --------------------------------------------------------------- reading on to the end
+
+
+def stops_early(after: int, *, closes_with: int = 0) -> Callable[[Request], Hypothesis]:
+    """An engine that answers only the first words of a window, as Whisper may.
+
+    Its answer ends ``closes_with`` samples behind the last word.
+    """
+
+    def hear(request: Request) -> Hypothesis:
+        heard = hear_marks(request)
+        words = [w for s in heard.segments for w in s.text.split()]
+        if request.kind is PARTIAL or len(words) <= after:
+            return heard
+        numbers = [Word(w.text, w.start, w.end, 1.0) for w in timed(request)[:after]]
+        read_to = numbers[-1].end + closes_with
+        return replace(heard_words(request, [numbers]), read_to=read_to)
+
+    return hear
+
+
+def timed(request: Request) -> list[Word]:
+    heard = hear_marks(replace(request, options=DecodeOptions(word_timestamps=True)))
+    return [word for segment in heard.segments for word in segment.words]
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_an_answer_leaves_out_is_read_on(after: int, at_once: bool) -> None:
+    harness = SessionHarness(hear=stops_early(after), answers_at_once=at_once)
+    samples, spoken = write_speech([range(8), range(8, 12)], lead_s=0.0)
+    harness.play(samples)
+    harness.end()
+    assert harness.account(spoken).clean and not harness.dropped
+    finals = [r for r in harness.requests if r.kind is FINAL]
+    assert len(finals) >= 12 / after - 1
+
+
+def test_a_reading_that_goes_no_further_is_tried_twice_and_reported() -> None:
+    def stuck(request: Request) -> Hypothesis:
+        heard = hear_marks(request)
+        if request.kind is PARTIAL:
+            return heard
+        first = timed(request)[:2] if request.start == 0 else []
+        if not first:
+            return replace(heard, segments=(), read_to=request.start)
+        return replace(heard_words(request, [first]), read_to=first[-1].end)
+
+    harness = SessionHarness(hear=stuck)
+    samples, spoken = write_speech([range(6)], lead_s=0.0)
+    harness.play(samples)
+    harness.end()
+    assert harness.completed() == [" w0 w1"]
+    (lost,) = harness.dropped
+    assert lost["reason"] == "unread"
+    assert s_to_samples(float(lost["start"])) == spoken[1].end
+    assert harness.session.stats.dropped["unread"] > s_to_samples(1.0)
+    assert [r.start for r in harness.requests if r.kind is FINAL] == [
+        0,
+        spoken[1].end,
+        spoken[1].end,
+    ]
+
+
+def test_silence_behind_an_answer_is_not_read() -> None:
+    harness = SessionHarness(hear=stops_early(4))
+    harness.play(words(1, 2, 3, 4))
+    harness.play(silence(1.0))
+    harness.end()
+    assert kinds(harness).count(FINAL) == 1
+    assert harness.completed() == [" w1 w2 w3 w4"]
+
+
+def test_of_a_window_whose_rest_fails_the_first_part_is_kept() -> None:
+    hear = stops_early(3)
+
+    def fails_later(request: Request) -> Outcome:
+        if request.kind is FINAL and request.start > 0:
+            return RequestFailed(request.id, EngineTimeout("late"))
+        return hear(request)
+
+    harness = SessionHarness(hear=fails_later)
+    samples, spoken = write_speech([range(6)], lead_s=0.0)
+    harness.play(samples)
+    harness.end()
+    assert harness.completed() == [" w0 w1 w2"]
+    assert [d["reason"] for d in harness.dropped] == ["engine_timeout"]
+    assert s_to_samples(float(harness.dropped[0]["start"])) == spoken[2].end
+
+
+def test_speech_resumes_while_a_preflight_reads_on() -> None:
+    harness = slow(hear=stops_early(2))
+    harness.play(words(1, 2, 3, 4))
+    harness.answer_all()
+    harness.play(silence(0.25))
+    harness.start()
+    harness.answer()  # the first part; the rest is asked for
+    assert harness.queued is not None and harness.queued.start > 0
+    harness.play(words(5))
+    harness.end()
+    assert harness.completed() == [" w1 w2", " w3 w4", " w5"]

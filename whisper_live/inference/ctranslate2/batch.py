@@ -28,6 +28,8 @@ from whisper_live.inference.ctranslate2.tokens import (
     compression_ratio,
     cut_loop,
     read_spans,
+    read_to,
+    without_open_end,
 )
 from whisper_live.inference.types import DecodeOptions, Timing
 
@@ -201,20 +203,21 @@ class Call:
         # the score is a mean over all tokens; forced ones add nothing to its sum
         total = result.scores[0] * len(tokens)
         average = total / (len(tokens) - prompt.forced + 1)
-        if len(tokens) >= limit:
-            tokens = cut_loop(tokens[:limit])
         tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
-        spans = read_spans(
-            tokens,
-            eot=tokenizer.eot,
-            timestamp_begin=tokenizer.timestamp_begin,
-            samples=len(row.request.audio),
-        )
+        marks = {"eot": tokenizer.eot, "timestamp_begin": tokenizer.timestamp_begin}
+        if len(tokens) >= limit:
+            tokens = tokens[:limit]
+            unlooped = cut_loop(tokens)
+            looped = len(unlooped) < len(tokens)
+            tokens = unlooped if looped else without_open_end(tokens, **marks)
+        samples = len(row.request.audio)
+        spans = read_spans(tokens, samples=samples, **marks)
         texts = [tokenizer.decode(span.tokens) for span in spans]
         kept = [(span, text) for span, text in zip(spans, texts) if text.strip()]
         return Answer(
             spans=[span for span, _ in kept],
             texts=[text for _, text in kept],
+            read_to=read_to(tokens, samples=samples, **marks),
             average_logprob=average,
             no_speech_probability=result.no_speech_prob,
             compression_ratio=compression_ratio("".join(texts)),

@@ -147,6 +147,7 @@ class Row:
             language=self.language or "",
             language_probability=self.language_probability,
             timing=timing,
+            read_to=request.start + answer.read_to,
         )
 
     def so_far(self) -> Hypothesis | None:

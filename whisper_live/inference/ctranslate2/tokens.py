@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.inference.types import LEAST_LOGPROB, MOST_COMPRESSION
 
-__all__ = ["Answer", "Span", "compression_ratio", "cut_loop", "read_spans"]
+__all__ = [
+    "Answer",
+    "Span",
+    "compression_ratio",
+    "cut_loop",
+    "read_spans",
+    "read_to",
+    "without_open_end",
+]
 
 SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 20 ms
 LIKELY_SILENCE = 0.6  # over which improbable text is not worth a retry
@@ -36,6 +44,7 @@ class Answer:
 
     spans: list[Span]
     texts: list[str]  # of the spans, none blank
+    read_to: int  # samples of the window that the answer accounts for
     average_logprob: float
     no_speech_probability: float
     compression_ratio: float
@@ -104,6 +113,36 @@ def read_spans(
     if text:
         _add(spans, start, samples, text, samples)
     return spans
+
+
+def read_to(
+    tokens: Sequence[int], *, eot: int, timestamp_begin: int, samples: int
+) -> int:
+    """How many samples of the window an answer accounts for.
+
+    Whisper often reads only the first part of a window and closes it with a timestamp:
+    what follows that is still to be read.  Text without an end, and no text at all,
+    account for the whole window.
+    """
+    texts = [index for index, token in enumerate(tokens) if token < eot]
+    if not texts:
+        return samples
+    ends = [t for t in tokens[texts[-1] :] if t >= timestamp_begin]
+    if not ends:
+        return samples
+    return min((ends[-1] - timestamp_begin) * SAMPLES_PER_TIMESTAMP, samples)
+
+
+def without_open_end(
+    tokens: Sequence[int], *, eot: int, timestamp_begin: int
+) -> list[int]:
+    """An answer that ran into its length limit, less the text that it did not close.
+
+    Where nothing was closed it stays as it is.
+    """
+    times = [i for i, token in enumerate(tokens) if token >= timestamp_begin]
+    closing = [i for i in times if i and tokens[i - 1] < eot]
+    return list(tokens[: closing[-1] + 1]) if closing else list(tokens)
 
 
 def _add(

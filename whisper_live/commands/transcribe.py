@@ -208,7 +208,7 @@ def _options(
     )
     try:
         options = read_options(handshake, defaults=config.speech)
-        return for_model(options.hello, languages).options
+        return for_model(options.session, languages)
     except HandshakeError as error:
         raise ConfigError(str(error)) from error
 

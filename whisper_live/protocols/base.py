@@ -20,6 +20,7 @@ __all__ = [
     "Audio",
     "ClientMessage",
     "Close",
+    "Configure",
     "End",
     "Flush",
     "Hello",
@@ -59,26 +60,32 @@ class Flush:
 
 
 @dataclass(frozen=True, slots=True)
+class Configure:
+    """Decode what follows with these options."""
+
+    options: SessionOptions
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """There will be no more audio."""
 
 
-ClientMessage = Audio | Flush | End
+ClientMessage = Audio | Flush | Configure | End
 
 
-def for_model(hello: Hello, languages: Collection[str]) -> Hello:
+def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOptions:
     """The wishes as a model that knows these languages can fulfil them.
 
     A model of one language takes every chosen language as its own, as upstream does
     with ``*.en``; no choice stays none, so that the client is still told.  Raises
     ``HandshakeError`` for a language that the model lacks.
     """
-    language = hello.options.language
+    language = options.language
     if language is None or language in languages:
-        return hello
+        return options
     if len(languages) == 1:
-        language = next(iter(languages))
-        return replace(hello, options=replace(hello.options, language=language))
+        return replace(options, language=next(iter(languages)))
     raise HandshakeError(
         f'The model of this server does not know the language "{language}".',
         kind="handshake_language",

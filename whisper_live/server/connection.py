@@ -48,6 +48,7 @@ from whisper_live.server.sender import Sender
 from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
 from whisper_live.session.events import (
+    Configure,
     Effect,
     EndOfAudio,
     Event,
@@ -157,7 +158,8 @@ class Connection:
         try:
             model = await self._hold(name)
             try:
-                hello = for_model(hello, model.languages)
+                options = for_model(hello.options, model.languages)
+                hello = replace(hello, options=options)
                 self._model = model
                 if model.name:
                     self._log.info("uses model %s", model.name)
@@ -363,7 +365,9 @@ class Connection:
     # ------------------------------------------------------------ events to the session
 
     def _take(self, event: Event) -> None:
-        """What the receiver brings."""
+        """What the receiver brings; raises ``ClientError`` for what cannot be."""
+        if isinstance(event, Configure):
+            event = Configure(for_model(event.options, self._held.languages))
         if self._final_pass is not None and isinstance(event, Frames):
             self._final_pass.keep(event)
         self._give(event)

@@ -23,7 +23,14 @@ from whisper_live.errors import (
 )
 from whisper_live.media.ingest import Ingest
 from whisper_live.observability.metrics import Metrics
-from whisper_live.protocols.base import Audio, ClientMessage, End, Flush, Protocol
+from whisper_live.protocols.base import (
+    Audio,
+    ClientMessage,
+    Configure,
+    End,
+    Flush,
+    Protocol,
+)
 from whisper_live.server.backlog import Backlog
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.socket import Socket
@@ -130,6 +137,8 @@ class Receiver:
                         return EndOfAudio()
                 case Flush() if self._is_wanted:
                     self._take(events.Flush())
+                case Configure(options) if self._is_wanted:
+                    self._take(events.Configure(options))
                 case Audio(data) if self._is_wanted:
                     await self._take_in(data)
         if self._end_by is None:

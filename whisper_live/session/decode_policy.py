@@ -40,6 +40,10 @@ class DecodePolicy:
         self._timeout_s = config.batch.request_timeout_s
         self._context_chars = config.stream.context_chars
 
+    def configure(self, options: SessionOptions) -> None:
+        """The client changed its mind."""
+        self._options = options
+
     def partial(
         self,
         audio: Samples,

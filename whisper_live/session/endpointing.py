@@ -87,14 +87,8 @@ class Segmenter:
     """Cuts one session's frames into utterances."""
 
     def __init__(self, options: VadOptions, *, max_window: int) -> None:
-        self._threshold = options.threshold
-        self._release = options.release
-        self._min_speech = s_to_samples(options.min_speech_s)
-        self._hangover = s_to_samples(options.hangover_s)
-        self._pause = min(s_to_samples(options.pause_s), self._hangover)
-        self._preroll = s_to_samples(options.preroll_s)
-        self._tail = min(_TAIL, self._hangover)
         self._max_window = max_window
+        self.configure(options)
 
         self._position = 0
         self._decided_to = 0  # no utterance's audio begins before this
@@ -110,6 +104,16 @@ class Segmenter:
         self._confirmed = False
         self._silent_from: int | None = None
         self._paused = False
+
+    def configure(self, options: VadOptions) -> None:
+        """Judge frames in this way from now on; the longest window stays."""
+        self._threshold = options.threshold
+        self._release = options.release
+        self._min_speech = s_to_samples(options.min_speech_s)
+        self._hangover = s_to_samples(options.hangover_s)
+        self._pause = min(s_to_samples(options.pause_s), self._hangover)
+        self._preroll = s_to_samples(options.preroll_s)
+        self._tail = min(_TAIL, self._hangover)
 
     # ------------------------------------------------------------------ what is known
 

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from whisper_live.audio import Samples
 from whisper_live.inference.types import Outcome, Request
+from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Ending, Update
 
 __all__ = [
     "Cancel",
+    "Configure",
     "Drain",
     "Effect",
     "End",
@@ -53,6 +55,13 @@ class Flush:
 
 
 @dataclass(frozen=True, slots=True)
+class Configure:
+    """The client wants what it hears from now on decoded in another way."""
+
+    options: SessionOptions
+
+
+@dataclass(frozen=True, slots=True)
 class EndOfAudio:
     """The client will send no more; flush, then end."""
 
@@ -67,7 +76,7 @@ class Drain:
     """The server is stopping: flush, then end."""
 
 
-Event = Frames | Flush | EndOfAudio | PeerGone | Drain | Outcome
+Event = Frames | Flush | Configure | EndOfAudio | PeerGone | Drain | Outcome
 
 # -------------------------------------------------------------------- effects out
 

@@ -34,6 +34,10 @@ class SpokenLanguage:
         """The language to decode in; None: detect it."""
         return self._current
 
+    def choose(self, chosen: str | None) -> None:
+        """The client changed its choice; None: detect it from now on."""
+        self._chosen = self._current = chosen
+
     def start_utterance(self) -> None:
         """A new utterance may be in another language, if the client said so."""
         if self._multilingual:

@@ -42,6 +42,7 @@ from whisper_live.session.endpointing import (
 )
 from whisper_live.session.events import (
     Cancel,
+    Configure,
     Drain,
     Effect,
     End,
@@ -194,6 +195,8 @@ class Session:
             case Flush():
                 if self._state is State.LIVE:
                     self._end_speech()
+            case Configure(options):
+                self._configure(options)
             case EndOfAudio():
                 self._flush(Ending.FINISHED)
             case Drain():
@@ -217,6 +220,14 @@ class Session:
     def _perform(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+    def _configure(self, options: SessionOptions) -> None:
+        """What is asked of the engine from now on; what was asked stays as it was."""
+        if options.language != self._options.language:
+            self._language.choose(options.language)
+        self._options = options
+        self._policy.configure(options)
+        self._segmenter.configure(options.vad)
 
     def _take_frames(self, frames: Frames, now: float) -> None:
         start = self._received

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from whisper_live.audio import s_to_samples
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import HandshakeError, Overloaded, ProtocolError
 from whisper_live.inference.types import Word
-from whisper_live.protocols.base import Audio, Close, End, Flush, Message
+from whisper_live.protocols.base import Audio, Close, Configure, End, Flush, Message
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.session.transcript import Transcript
@@ -369,3 +370,29 @@ def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     for nonsense in ("{}", "hello", '{"type": "dance"}', "[1]"):
         with pytest.raises(ProtocolError, match="binary"):
             one.read(nonsense)
+
+
+HELLO = {"uid": "u", "language": "en", "task": "transcribe", "hotwords": "Ada"}
+
+
+def test_options_can_be_changed_in_mid_stream() -> None:
+    one = WhisperLive(SpeechConfig())
+    hello = one.read_hello(json.dumps(HELLO))
+    change = {"type": "configure", "language": "de", "uid": "other", "colour": 1}
+    said = one.read(json.dumps(change))
+    assert said == Configure(replace(hello.options, language="de"))
+    vad = {"min_silence_duration_ms": 900}
+    later = one.read(json.dumps({"type": "configure", "vad_parameters": vad}))
+    assert isinstance(later, Configure), "earlier changes stay"
+    assert (later.options.language, later.options.hotwords) == ("de", "Ada")
+    assert later.options.vad.hangover_s == 0.9
+
+
+@pytest.mark.parametrize("change", [{"language": "xx"}, {"vad_parameters": 3}])
+def test_nonsense_changes_nothing_and_is_named(change: dict[str, Any]) -> None:
+    one = WhisperLive(SpeechConfig())
+    hello = one.read_hello(json.dumps(HELLO))
+    with pytest.raises(ProtocolError) as caught:
+        one.read(json.dumps({"type": "configure", **change}))
+    assert caught.value.kind == "configure" and next(iter(change)) in str(caught.value)
+    assert one.read(json.dumps({"type": "configure"})) == Configure(hello.options)

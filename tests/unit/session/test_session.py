@@ -27,7 +27,15 @@ from whisper_live.inference.types import (
 )
 from whisper_live.protocols.base import Close
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
-from whisper_live.session.events import Drain, End, EndOfAudio, Flush, Frames, PeerGone
+from whisper_live.session.events import (
+    Configure,
+    Drain,
+    End,
+    EndOfAudio,
+    Flush,
+    Frames,
+    PeerGone,
+)
 from whisper_live.session.options import SessionOptions, VadOptions
 from whisper_live.session.session import Session, State
 from whisper_live.session.updates import Ending, SpeechMoment
@@ -756,3 +764,28 @@ def test_speech_resumes_while_a_preflight_reads_on() -> None:
     harness.play(words(5))
     harness.end()
     assert harness.completed() == [" w1 w2", " w3 w4", " w5"]
+
+
+def test_options_changed_in_mid_stream_hold_from_then_on() -> None:
+    harness = SessionHarness()
+    harness.play(words(1, 2))
+    harness.play(silence(1.0))
+    vad = VadOptions(hangover_s=1.5)
+    options = SessionOptions(language="de", hotwords="Ada", vad=vad)
+    harness.tell(Configure(options))
+    asked = len(harness.requests)
+    harness.play(words(3, 4))
+    harness.play(silence(0.6))
+    assert harness.completed() == [" w1 w2"], "the endpoint comes later now"
+    harness.play(silence(1.2))
+    assert harness.completed() == [" w1 w2", " w3 w4"]
+    before, after = harness.requests[:asked], harness.requests[asked:]
+    assert {r.options.language for r in before} == {"en"}
+    assert {(r.options.language, r.options.hotwords) for r in after} == {("de", "Ada")}
+
+
+def test_the_language_can_be_left_to_be_detected_again() -> None:
+    harness = SessionHarness()
+    harness.tell(Configure(SessionOptions(language=None)))
+    harness.play(words(1, 2))
+    assert harness.requests[0].options.language is None

@@ -21,6 +21,7 @@ from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
     "AUDIO_FORMATS",
+    "CHANGEABLE",
     "ClientOptions",
     "LANGUAGES",
     "MAX_REPEATED_SEGMENTS",
@@ -35,6 +36,17 @@ AUDIO_FORMATS = ("float32", "int16", "uint8", "webm", "ogg", "mp4", "auto")
 # Upstream keeps 500 segments, so "all" never meant more; and one message must not
 # grow with the length of the session.
 MAX_REPEATED_SEGMENTS = 500
+
+# What a client may change in mid-stream.
+CHANGEABLE = (
+    "language",
+    "task",
+    "initial_prompt",
+    "hotwords",
+    "no_speech_thresh",
+    "word_timestamps",
+    "vad_parameters",
+)
 
 _MAX_UID_CHARS = 256  # it is echoed in every message
 _MAX_NAME_CHARS = 256
@@ -150,8 +162,8 @@ def parse_handshake(
     whatever cannot be understood.
     """
     options = read_options(load_object(message), defaults=defaults)
-    fitting = for_model(options.hello, languages)
-    return dataclasses.replace(options, language=fitting.options.language)
+    fitting = for_model(options.session, languages)
+    return dataclasses.replace(options, language=fitting.language)
 
 
 def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> ClientOptions:

@@ -27,6 +27,7 @@ from whisper_live.protocols.base import (
     Audio,
     ClientMessage,
     Close,
+    Configure,
     End,
     Flush,
     Hello,
@@ -36,6 +37,7 @@ from whisper_live.protocols.base import (
 from whisper_live.protocols.lenient_json import load_object
 from whisper_live.protocols.whisperlive import messages
 from whisper_live.protocols.whisperlive.handshake import (
+    CHANGEABLE,
     MAX_REPEATED_SEGMENTS,
     ClientOptions,
     read_options,
@@ -73,6 +75,7 @@ class WhisperLive(Protocol):
         """
         self._speech = speech
         self._uid = ""
+        self._values: dict[str, Any] = {}  # of the handshake
         self._most_repeated = MAX_REPEATED_SEGMENTS
         self._wants_timings = False
         self._repeated: deque[Segment] = deque()  # completed segments
@@ -93,22 +96,38 @@ class WhisperLive(Protocol):
         values = load_object(message)
         self._uid = uid_in(values)
         options = read_options(values, defaults=self._speech)
+        self._values = values
         self._begin(options)
         return options.hello
 
     def read(self, message: str | bytes) -> ClientMessage:
-        """See ``Protocol``: audio, END_OF_AUDIO, or ``{"type": "flush"}`` as text."""
+        """See ``Protocol``.
+
+        Audio and the end mark, or as text ``{"type": "flush"}`` and ``{"type":
+        "configure", ...}`` with keys of the handshake.
+        """
         if messages.is_end_of_audio(message):
             return End()
         if isinstance(message, bytes):
             return Audio(message)
         try:
-            is_flush = load_object(message).get("type") == "flush"
-        except HandshakeError:
-            is_flush = False
-        if is_flush:
-            return Flush()
+            values = load_object(message)
+            if values.get("type") == "flush":
+                return Flush()
+            if values.get("type") == "configure":
+                return self._configure(values)
+        except HandshakeError as error:
+            if error.kind not in ("handshake_json", "handshake_object"):
+                raise ProtocolError(error.detail, kind="configure") from error
         raise ProtocolError("audio must come in binary messages", kind="text_message")
+
+    def _configure(self, changes: Mapping[str, Any]) -> Configure:
+        """The handshake's options with these keys changed."""
+        known = {key: changes[key] for key in CHANGEABLE if key in changes}
+        values = {**self._values, **known}
+        options = read_options(values, defaults=self._speech)
+        self._values = values
+        return Configure(options.session)
 
     # -------------------------------------------------------------------- to the client
 

@@ -148,7 +148,7 @@ class Connection:
     async def _enter(self, message: str | bytes) -> ClientOptions:
         """From the first message to a session with a place and a model."""
         options = protocol.parse_handshake(message, defaults=self._config.speech)
-        name = self._services.roster.choose(options.model)
+        name = self._services.roster.choose(options.model, options.language)
         self._identify(message)
         self._services.admit(self.caller, name)
         self.is_admitted, self.admitted_at = True, self._loop.time()
@@ -444,7 +444,12 @@ class Connection:
     async def _read_again(self, final_pass: FinalPass, close: Close) -> None:
         """The recording once more, then the close that was due."""
         try:
-            message = await final_pass.run(self._held.worker.submit, self._services.ids)
+            async with self._services.roster.for_final_pass(
+                self._held,
+                session=self._session.name,
+                language=self._session.options.language,
+            ) as model:
+                message = await final_pass.run(model.worker.submit, self._services.ids)
             self._metrics.live_wer(message["final_transcript"]["live_wer"])
             self._outbox.post(Send(message))
             self._outbox.post(close)

@@ -93,6 +93,11 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     log.setup(config.log)
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)
+    if config.engine.model == models.AUTO and engine.info.weights:
+        # From here on it is as if the model had been named: in the records of sessions,
+        # and where --models or --final-model name the same one.
+        chosen = replace(config.engine, model=engine.info.model)
+        config = replace(config, engine=chosen)
     return asyncio.run(
         _serve(config, engine, detector, listener, reread or (lambda: config))
     )
@@ -166,8 +171,9 @@ def give_memory_back() -> None:
 def _announce(config: Config, engine: Engine, server: Server) -> None:
     info = engine.info
     logger.info(
-        "model %s on %s %s: %d calls at a time, %d rows each",
+        "model %s%s on %s %s: %d calls at a time, %d rows each",
         info.model,
+        f" ({info.weights})" if info.weights else "",
         info.device,
         info.compute_type,
         info.workers,

@@ -1,4 +1,4 @@
-"""From the model's name to a folder on disk, and what that folder says about itself.
+"""From the model's name to a folder on disk.
 
 Names are ``auto``, ``demo`` (package data), stock sizes, hub ids and local directories.
 A stock size is looked for in the hub's cache, then among installed data packages
@@ -7,13 +7,11 @@ A stock size is looked for in the hub's cache, then among installed data package
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from faster_whisper.utils import _MODELS as STOCK_MODELS  # pinned below 1.3
 
@@ -21,21 +19,20 @@ from whisper_live.config.model import EngineConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_hub as hub
 from whisper_live.inference import model_packages as packages
-from whisper_live.inference.model_hub import NEEDED
+from whisper_live.inference.model_folder import checked
 
 __all__ = [
     "AUTO",
     "DEMO",
     "Located",
-    "ModelFacts",
     "STOCK_MODELS",
     "auto_wants",
+    "cached",
     "cache_directory",
-    "describe",
     "installed",
     "locate",
     "look",
-    "memory_bytes",
+    "look_auto",
     "resolve",
 ]
 
@@ -46,7 +43,7 @@ _SHIPPED = "ships with whisper-live"
 # What auto takes where it cannot have what it wants; better ones first.
 _AUTO_NEXT = ("small", "base", "tiny.en", "tiny")
 
-_CALL_BYTES = 450_000_000  # that calls work in; bounded, whatever the batch size
+_OpenPackage = Callable[[packages.DataPackage], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +57,6 @@ class Located:
     name: str
     path: Path
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a model folder says about itself.
-
-    ``min_context_s``: shortest audio context it was trained for; 30 s for stock models,
-    which degenerate on shorter ones.  ``source`` is ``Located``'s.
-    """
-
-    path: Path
-    mels: int
-    min_context_s: float = 30.0
-    is_demo: bool = False
-    source: str = ""
 
 
 def locate(
@@ -92,18 +74,14 @@ def locate(
     if found := _here(config):
         return found
     repository = _repository(config.model)
-    if path := hub.cached(config, repository):
-        return Located(config.model, path, "hub cache")
-    if package := _package(config):
-        folder = package.folder(cache_directory(config), progress)
-        return Located(config.model, _checked(folder), package.source)
+    if found := _local(config, repository, _opened(config, progress)):
+        return found
     try:
-        path = _checked(hub.download(config, repository, progress))
+        path = checked(hub.download(config, repository, progress))
     except hub.Unavailable as error:
-        here = ", ".join(each.name for each in installed(config))
         raise ConfigError(
             f"model {config.model}: {error}; connect once, or give --model a local "
-            f"directory or one that is installed here: {here}"
+            f"directory, or what is here: {', '.join(_names_here(config))}"
         ) from None
     return Located(config.model, path, "hub")
 
@@ -122,22 +100,33 @@ def look(config: EngineConfig) -> Located | None:
     """
     if found := _here(config):
         return found
-    if path := hub.cached(config, _repository(config.model)):
-        return Located(config.model, path, "hub cache")
-    if package := _package(config):
-        package.verify()
-        return Located(config.model, package.weights[0].parent, package.source)
-    return None
+    return _local(config, _repository(config.model), _verified)
 
 
-def installed(config: EngineConfig) -> list[Located]:
+def look_auto(config: EngineConfig, device: str) -> Located:
+    """What ``auto`` would take without the hub; fetches, joins and writes nothing."""
+    return _best_local(config, (auto_wants(device), *_AUTO_NEXT), _verified)
+
+
+def installed() -> list[Located]:
     """Models that need no network: in packages, the better one first, and the demo."""
     found = []
     for name in packages.KNOWN:
         package = packages.find(name)
         if package is not None and not package.missing:
             found.append(Located(name, package.weights[0].parent, package.source))
-    return [*found, Located(DEMO, _demo_folder(), _SHIPPED)]
+    if _demo_folder().is_dir():
+        found.append(Located(DEMO, _demo_folder(), _SHIPPED))
+    return found
+
+
+def cached(config: EngineConfig) -> list[Located]:
+    """Models in the hub's cache, under the names by which ``--model`` takes them."""
+    stock = {hub_id: name for name, hub_id in reversed(STOCK_MODELS.items())}
+    return [
+        Located(stock.get(hub_id, hub_id), folder, "hub cache")
+        for hub_id, folder in hub.cached_ids(config)
+    ]
 
 
 def cache_directory(config: EngineConfig) -> Path:
@@ -153,49 +142,11 @@ def cache_directory(config: EngineConfig) -> Path:
     return caches / "whisper-live"
 
 
-def describe(path: Path, source: str = "") -> ModelFacts:
-    """Read what a resolved folder says.  Raises ``ConfigError`` if it is damaged.
-
-    ``source`` is passed on: ``Located`` has it.
-    """
-    config = _json(path / "config.json")
-    preprocessor = path / "preprocessor_config.json"
-    mels = _json(preprocessor).get("feature_size", 80) if preprocessor.exists() else 80
-    own = config.get("whisper_live") or {}
-    try:
-        return ModelFacts(
-            path=path,
-            mels=int(mels),
-            min_context_s=float(own.get("min_audio_context_s", 30.0)),
-            is_demo=bool(own.get("demo", False)),
-            source=source,
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"model folder {path}: config.json: {error}") from None
-
-
-def memory_bytes(path: Path) -> int:
-    """About what a resolved model will take in memory.
-
-    Measured on a CPU with int8 and calls of 4 rows: base 532 MB from a float16 file of
-    145 MB and 567 MB from an int8 one of 76 MB, small 705 MB from 483 MB, of which 600
-    while it is loaded.
-    """
-    return round((path / "model.bin").stat().st_size * 1.25) + _CALL_BYTES
-
-
 # ----------------------------------------------------------------- auto
 
 
-def auto_wants(device: str | None = None) -> str:
-    """What ``auto`` takes where it can be had.
-
-    ``device`` is ``cpu`` or ``cuda``; found out unless given.
-    """
-    if device is None:
-        from whisper_live.inference.ctranslate2.devices import choose
-
-        device = choose(EngineConfig()).device
+def auto_wants(device: str) -> str:
+    """What ``auto`` takes on a ``cpu`` or ``cuda``, where it can be had."""
     return "large-v3-turbo" if device == "cuda" else "small"
 
 
@@ -209,43 +160,42 @@ def _best(
     """
     if config.revision:
         raise ConfigError("revision pins a named model: give --model as well")
+    if device is None:
+        from whisper_live.inference.ctranslate2.devices import choose
+
+        device = choose(config).device
     wanted = auto_wants(device)
-    why = "a GPU" if wanted != "small" else "no GPU"
     named = replace(config, model=wanted)
     if path := hub.cached(named, STOCK_MODELS[wanted]):
-        progress(f"model auto: {why}, so {wanted}, from the hub cache")
+        progress(f"model auto: {wanted} on {device}, from the hub cache")
         return Located(wanted, path, "hub cache")
     try:
-        path = _checked(hub.download(named, STOCK_MODELS[wanted], progress))
-        progress(f"model auto: {why}, so {wanted}, from the hub")
+        path = checked(hub.download(named, STOCK_MODELS[wanted], progress))
+        progress(f"model auto: {wanted} on {device}, from the hub")
         return Located(wanted, path, "hub")
     except (hub.Unavailable, ConfigError) as error:
         reason = str(error)
-    found = _second_best(config, wanted, progress)
+    found = _best_local(config, _AUTO_NEXT, _opened(config, progress))
     better = "connect once, or name another --model"
     if found.name in (DEMO, "tiny.en", "tiny"):
         better = f"{packages.KNOWN['base'].install_command}, {better}"
     note = ", which knows a few hundred words" if found.name == DEMO else ""
     progress(
-        f"model auto: {wanted}: {reason}; using {found.name} ({found.source}){note}; "
-        f"better: {better}"
+        f"model auto: {wanted} for {device}: {reason}; "
+        f"using {found.name} ({found.source}){note}; better: {better}"
     )
     return found
 
 
-def _second_best(
-    config: EngineConfig, wanted: str, progress: Callable[[str], None]
+def _best_local(
+    config: EngineConfig, names: Iterable[str], open_package: _OpenPackage
 ) -> Located:
-    for name in _AUTO_NEXT:
-        if name == wanted:
-            continue
-        named = replace(config, model=name)
-        if path := hub.cached(named, STOCK_MODELS[name]):
-            return Located(name, path, "hub cache")
+    for name in names:
         package = packages.find(name)
-        if package is not None and not package.missing:
-            folder = package.folder(cache_directory(config), progress)
-            return Located(name, _checked(folder), package.source)
+        if package is None or not package.missing:  # half of one counts as none
+            named = replace(config, model=name)
+            if found := _local(named, STOCK_MODELS[name], open_package):
+                return found
     return Located(DEMO, _demo(), _SHIPPED)
 
 
@@ -261,7 +211,7 @@ def _here(config: EngineConfig) -> Located | None:
     if name == DEMO:
         return Located(name, _demo(), _SHIPPED)
     if folder.is_dir():
-        return Located(name, _checked(folder), "directory")
+        return Located(name, checked(folder), "directory")
     if name.startswith((".", "~", "/")) or folder.is_absolute():
         raise ConfigError(f"model {name}: there is no such directory")
     return None
@@ -277,9 +227,30 @@ def _repository(name: str) -> str:
     return repository
 
 
-def _package(config: EngineConfig) -> packages.DataPackage | None:
-    """The data package of this model; a revision is one of the hub's."""
-    return None if config.revision else packages.find(config.model)
+def _local(
+    config: EngineConfig, repository: str, open_package: _OpenPackage
+) -> Located | None:
+    """What needs no network: the hub's cache, then a data package."""
+    if path := hub.cached(config, repository):
+        return Located(config.model, path, "hub cache")
+    # A revision is one of the hub's, no package is known to be it.
+    package = None if config.revision else packages.find(config.model)
+    if package is None:
+        return None
+    return Located(config.model, open_package(package), package.source)
+
+
+def _opened(config: EngineConfig, progress: Callable[[str], None]) -> _OpenPackage:
+    return lambda package: checked(package.folder(cache_directory(config), progress))
+
+
+def _verified(package: packages.DataPackage) -> Path:
+    package.verify()
+    return package.weights[0].parent
+
+
+def _names_here(config: EngineConfig) -> list[str]:
+    return list(dict.fromkeys(m.name for m in (*installed(), *cached(config))))
 
 
 def _demo_folder() -> Path:
@@ -293,26 +264,4 @@ def _demo() -> Path:
             "the demo model is not part of this installation; reinstall "
             "whisper-live-daemon from a complete source tree, or name another --model"
         )
-    return _checked(folder)
-
-
-def _checked(folder: Path) -> Path:
-    missing = [file for file in NEEDED if not (folder / file).is_file()]
-    if missing:
-        hint = ""
-        if missing == ["tokenizer.json"]:
-            hint = " (copy it from the model that this one was converted from)"
-        elif "model.bin" in missing:
-            hint = " (convert it with ct2-transformers-converter)"
-        raise ConfigError(f"model folder {folder} lacks {', '.join(missing)}{hint}")
-    return folder
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model folder {file.parent}: {file.name}: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"model folder {file.parent}: {file.name} is not an object")
-    return content
+    return checked(folder)

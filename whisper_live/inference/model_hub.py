@@ -22,10 +22,10 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from whisper_live.config.model import EngineConfig
 from whisper_live.errors import ConfigError
+from whisper_live.inference.model_folder import NEEDED
 
-__all__ = ["NEEDED", "Unavailable", "cached", "cached_ids", "download", "is_reachable"]
+__all__ = ["Unavailable", "cached", "cached_ids", "download", "is_reachable"]
 
-NEEDED = ("model.bin", "config.json", "tokenizer.json")  # without these nothing loads
 _WANTED = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
 
 # The hub's own client waits 10 s for a connection and tries again; a name server that

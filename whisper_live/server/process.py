@@ -22,6 +22,7 @@ from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
+from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.auth import is_loopback
@@ -68,7 +69,7 @@ class FurtherModels:
         engine = self._for(name).engine
         if engine.engine == "oracle":
             return 0
-        return models.memory_bytes(models.resolve(engine, logger.info))
+        return memory_bytes(models.resolve(engine, logger.info))
 
     def load(self, name: str) -> Engine:
         """As ``load_engine``."""

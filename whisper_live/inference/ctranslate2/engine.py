@@ -38,6 +38,7 @@ from whisper_live.inference.ctranslate2.prompts import Prompts
 from whisper_live.inference.ctranslate2.row import Row
 from whisper_live.inference.ctranslate2.threads import WorkerThreads
 from whisper_live.inference.engine import Again, EngineInfo
+from whisper_live.inference.model_folder import describe
 from whisper_live.inference.types import (
     DecodeOptions,
     Hypothesis,
@@ -73,7 +74,7 @@ def load(
     placement = choose(config)
     asked_floor_s = _context_floor_s(config.audio_context)
     found = models.locate(config, progress, device=placement.device)
-    path, facts = found.path, models.describe(found.path, found.source)
+    path, facts = found.path, describe(found.path, found.source)
     tune_process()
     progress(
         f"loading model {found.name} ({found.source}) on {placement.device} "

@@ -16,7 +16,7 @@ from importlib import metadata
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
-from whisper_live.errors import WhisperLiveError
+from whisper_live.errors import ConfigError, WhisperLiveError
 
 __all__ = ["run"]
 
@@ -67,7 +67,10 @@ def _model(config: Config) -> Iterator[tuple[str, str]]:
 
     name = config.engine.model
     if name == models.AUTO:
-        device = devices.choose(config.engine).device
+        try:
+            device = devices.choose(config.engine).device
+        except ConfigError:
+            return  # the next check says so
         name, found = models.auto_wants(device), models.look_auto(config.engine, device)
         if found.name != name:
             yield "warn", (

@@ -1,4 +1,4 @@
-"""Weights that come by pip: found, checked and joined, whatever goes wrong meanwhile."""
+"""Weights that come by pip: found, checked and joined, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -401,7 +401,7 @@ def test_where_files_cannot_be_locked_the_second_takes_what_the_first_made(
         raise OSError(errno.ENOLCK, "No locks available")
 
     write_base(site)
-    monkeypatch.setattr(model_packages.fcntl, "flock", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     begun: list[str] = []
 
     def progress(line: str) -> None:
@@ -423,10 +423,9 @@ def whole_beside_another(cache: Path) -> Path:
 # ---------------------------------------------------------------------- auto
 
 
-def auto(said: list[str], device: str = "cpu", **settings: str) -> models.Located:
-    config = EngineConfig(**settings)
-    assert config.model == "auto"
-    found = models.locate(config, said.append, device=device)
+def auto(said: list[str], device: str = "cpu") -> models.Located:
+    assert EngineConfig().model == "auto"
+    found = models.locate(EngineConfig(), said.append, device=device)
     assert said[-1].startswith("model auto: ")
     return found
 

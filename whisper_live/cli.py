@@ -122,6 +122,12 @@ def _serve(config: Config, arguments: argparse.Namespace) -> int:
     return daemon.run(config, arguments.reread)
 
 
+def _models(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import models
+
+    return models.run(config, arguments)
+
+
 def _stream(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.commands import stream
 
@@ -359,6 +365,13 @@ COMMANDS = {
             "check whether the daemon could be served here, and say what to do",
             _doctor,
             groups=("listen", "access", "engine", "limits"),
+        ),
+        Command(
+            "models",
+            "list the models that are installed, cached or known, with their sizes",
+            _models,
+            groups=("engine",),
+            fixed={"engine": "local"},
         ),
         Command("settings", "print the table of all settings", _print_settings),
     )

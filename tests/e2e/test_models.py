@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ from tests.engine.models import model_folder, sentences
 from whisper_live.config.model import Config
 from whisper_live.errors import EngineUnavailable
 from whisper_live.inference.engine import Engine
-from whisper_live.inference.types import Outcome, Request
+from whisper_live.inference.types import Outcome, Request, RequestKind
 from whisper_live.server import connection
 from whisper_live.server.process import FurtherModels
-from whisper_live.testing.marks import write_speech
+from whisper_live.testing.marks import read_numbers, write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
 from whisper_live.vad.silero import SileroModel
 
@@ -75,6 +76,13 @@ def offering(
         config.engine, models=names, model_memory_mb=memory_mb, model_idle_s=idle_s
     )
     return dataclasses.replace(config, engine=engine)
+
+
+def choosing(**settings: Any) -> Config:
+    config = quick()
+    return dataclasses.replace(
+        config, engine=dataclasses.replace(config.engine, **settings)
+    )
 
 
 def german() -> Oracle:
@@ -274,6 +282,44 @@ async def test_a_chosen_language_is_judged_by_the_chosen_model() -> None:
             assert "language" in peer.messages[0]["message"]
         peer = await whole_session(server, SPEECH, model="small", language="de")
         assert peer.words == [1, 2, 3, 4]
+
+
+async def test_a_language_can_have_a_model_of_its_own() -> None:
+    shelf = Shelf(german=german)
+    config = choosing(model_for_language="de=german")
+    async with running(config, loader=shelf) as server:
+        for language, loads in (("en", []), ("", []), ("de-AT", ["german"])):
+            peer = await whole_session(server, SPEECH, language=language)
+            assert peer.words == [1, 2, 3, 4]
+            assert shelf.loads == loads
+
+
+async def test_the_final_pass_can_have_a_model_of_its_own() -> None:
+    heard: list[Request] = []
+
+    class Accurate(Oracle):
+        async def transcribe(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+            heard.extend(batch)
+            return await super().transcribe(batch)
+
+    accurate = Accurate("en")
+    shelf = Shelf(accurate=lambda: accurate)
+    config = choosing(final_model="accurate", model_idle_s=0.01)
+    async with running(config, loader=shelf) as server:
+        await whole_session(server, SPEECH)
+        assert shelf.loads == []  # not before somebody wants it
+        peer = await whole_session(server, SPEECH, final_pass=True)
+        await accurate.closed.wait()  # nobody uses it any more
+    assert peer.words == [1, 2, 3, 4] and peer.socket.close_code == 1000
+    assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == [1, 2, 3, 4]
+    assert {request.kind for request in heard} == {RequestKind.BACKGROUND}
+
+
+async def test_without_its_model_the_final_pass_is_read_by_the_sessions_own() -> None:
+    async with running(choosing(final_model="broken"), loader=Shelf()) as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+    assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == [1, 2, 3, 4]
+    assert peer.socket.close_code == 1000
 
 
 async def test_a_device_lost_to_one_model_is_lost_to_the_server() -> None:

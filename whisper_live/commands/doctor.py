@@ -16,7 +16,7 @@ from importlib import metadata
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
-from whisper_live.errors import WhisperLiveError
+from whisper_live.errors import ConfigError, WhisperLiveError
 
 __all__ = ["run"]
 
@@ -61,21 +61,32 @@ def _model(config: Config) -> Iterator[tuple[str, str]]:
     if config.engine.engine == "oracle":
         yield "warn", "the oracle is a test instrument and hears no speech"
         return
-    import huggingface_hub.constants
-
     from whisper_live.inference import model_files as models
+    from whisper_live.inference.ctranslate2 import devices
+    from whisper_live.inference.model_folder import describe
 
-    # This process downloads nothing, however the hub's cache stands.
-    huggingface_hub.constants.HF_HUB_OFFLINE = True
-    try:
-        path = models.resolve(config.engine, lambda line: None)
-    except WhisperLiveError as error:
-        if "cache" not in str(error) and "download" not in str(error):
-            raise
-        yield "warn", f"{config.engine.model} is not here; the first start downloads it"
-        return
-    models.describe(path)
-    yield "ok", f"{config.engine.model} in {path}"
+    name = config.engine.model
+    if name == models.AUTO:
+        try:
+            device = devices.choose(config.engine).device
+        except ConfigError:
+            return  # the next check says so
+        name, found = models.auto_wants(device), models.look_auto(config.engine, device)
+        if found.name != name:
+            yield "warn", (
+                f"auto: {name} is not here; the first start downloads it, or uses "
+                f"{found.name} ({found.source}) where the hub cannot be reached"
+            )
+            return
+    else:
+        here = models.look(config.engine)
+        if here is None:
+            yield "warn", f"{name} is not here; the first start downloads it"
+            return
+        found = here
+    if not found.source.startswith("package"):  # those are known by their hash
+        describe(found.path)
+    yield "ok", f"{found.name}, {found.source}: {found.path}"
 
 
 def _device(config: Config) -> Iterator[tuple[str, str]]:

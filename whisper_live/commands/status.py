@@ -55,10 +55,13 @@ def _lines(page: str, is_ready: bool) -> list[tuple[str, str]]:
 
     up_s = time.time() - total.get("process_start_time_seconds", time.time())
     place = " ".join(filter(None, (build.get("device"), build.get("compute_type"))))
+    model = f"{build.get('model', '?')} on {place} ({build.get('engine', '?')})"
+    if weights := build.get("weights"):
+        model += f", weights: {weights}"
     return [
         ("ready", "yes" if is_ready else "no: the engine is down, or it is stopping"),
         ("version", build.get("version", "?")),
-        ("model", f"{build.get('model', '?')} on {place} ({build.get('engine', '?')})"),
+        ("model", model),
         ("engine", "answers" if value("engine_up") else "does not answer"),
         ("uptime", f"{up_s / 3600:.1f} h" if up_s >= 3600 else f"{up_s / 60:.0f} min"),
         (

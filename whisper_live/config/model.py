@@ -10,6 +10,7 @@ once; nothing downstream reads flags or environment.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,14 +82,31 @@ class EngineConfig:
     """Which model runs where."""
 
     model: str = setting(
-        "small", "stock size, hub id, local directory, or demo (ships with the package)"
+        "auto",
+        "stock size, hub id, local directory, demo (ships with the package), or auto: "
+        "large-v3-turbo on a GPU, else small; where neither cache nor hub has it the "
+        "best that is installed",
     )
     revision: str = setting("", "pin a hub revision (commit) of the main model")
-    model_cache: str = setting("", "directory for downloads; the hub's own when empty")
+    model_cache: str = setting(
+        "",
+        "directory for downloads and joined weights; when empty the hub's own, and "
+        "whisper-live in XDG_CACHE_HOME",
+    )
     models: str = setting(
         "",
         "further models that clients may ask for by these names, as in tiny,medium; "
         "NAME@COMMIT pins one",
+    )
+    model_for_language: str = setting(
+        "",
+        "models for sessions whose handshake names a language, as in "
+        "de=owner/name,fr=medium; one that is only detected later changes no model",
+    )
+    final_model: str = setting(
+        "",
+        "model of the final pass, NAME or NAME@COMMIT; loaded at first use; the "
+        "session's own when empty",
     )
     model_memory_mb: int = setting(
         0, "most that further models may take together, estimated; 0 is no bound", low=0
@@ -123,21 +141,55 @@ class EngineConfig:
     oracle_row_s: float = setting(0.0, "oracle: further cost of each row", low=0)
 
     @property
+    def offered_models(self) -> frozenset[str]:
+        """The names in ``models``, without the main model's own."""
+        return frozenset(_pinned_names("models", self.models)) - {self.model}
+
+    @property
+    def language_models(self) -> dict[str, str]:
+        """The names in ``model_for_language``, by language code.
+
+        Raises ``ConfigError`` for what cannot be read.
+        """
+        found: dict[str, str] = {}
+        for entry in _entries(self.model_for_language):
+            code, mark, named = entry.partition("=")
+            code = code.strip().lower()
+            if not re.fullmatch("[a-z]{2,3}", code) or not named.strip():
+                raise ConfigError(
+                    f"model-for-language: {entry!r} must be CODE=NAME, as in de=medium"
+                )
+            if code in found:
+                raise ConfigError(f"model-for-language: {code} has two models")
+            [found[code]] = _pinned_names("model-for-language", named)
+        return found
+
+    @property
+    def final_pass_model(self) -> str:
+        """The name in ``final_model``; "" where the session's own reads."""
+        return next(iter(_pinned_names("final-model", self.final_model)), "")
+
+    @property
     def further_models(self) -> dict[str, str]:
-        """The names in ``models``, without the main model's own, and their revisions.
+        """All models beside the main one that may be loaded, and their revisions.
 
         A revision is "" where none is pinned.  Raises ``ConfigError`` for what cannot
         be read.
         """
         found: dict[str, str] = {}
-        for entry in filter(None, map(str.strip, self.models.split(","))):
-            name, mark, revision = entry, "", ""
-            if not entry.startswith((".", "~", "/")):  # a directory may have an @
-                name, mark, revision = entry.partition("@")
-            if not name or mark and not revision:
-                raise ConfigError(f"models: {entry!r} must be NAME or NAME@COMMIT")
-            if found.setdefault(name, revision) != revision:
-                raise ConfigError(f"models: {name} is pinned to two revisions")
+        languages = [
+            entry.partition("=")[2] for entry in _entries(self.model_for_language)
+        ]
+        for setting_name, text in (
+            ("models", self.models),
+            ("model-for-language", ",".join(languages)),
+            ("final-model", self.final_model),
+        ):
+            for name, revision in _pinned_names(setting_name, text).items():
+                if found.setdefault(name, revision) != revision:
+                    raise ConfigError(
+                        f"{setting_name}: {name} is pinned to two revisions"
+                    )
         found.pop(self.model, None)
         return found
 
@@ -301,11 +353,34 @@ class Config:
             raise ConfigError("vad-release must not be above vad-threshold")
         if "*" in self.engine.models:
             raise ConfigError("models must name each model; there is no * for all")
-        self.engine.further_models  # raises for what cannot be read
+        self.engine.language_models, self.engine.further_models  # raise, if unreadable
+        if self.engine.final_model.count(","):
+            raise ConfigError("final-model must name one model")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:
             raise ConfigError("partial-floor-s must not be above partial-interval-s")
         if self.stream.max_window_s > self.stream.max_buffer_s:
             raise ConfigError("max-window-s must not be above max-buffer-s")
+
+
+def _entries(text: str) -> list[str]:
+    """What stands between the commas."""
+    return list(filter(None, map(str.strip, text.split(","))))
+
+
+def _pinned_names(setting_name: str, text: str) -> dict[str, str]:
+    """Names and their revisions out of ``NAME,NAME@COMMIT``; "" where none is given."""
+    found: dict[str, str] = {}
+    for entry in _entries(text):
+        name, mark, revision = entry, "", ""
+        if not entry.startswith((".", "~", "/")):  # a directory may have an @
+            name, mark, revision = entry.partition("@")
+        if not name or mark and not revision:
+            raise ConfigError(f"{setting_name}: {entry!r} must be NAME or NAME@COMMIT")
+        if name == "auto":
+            raise ConfigError(f"{setting_name}: auto is for the main model alone")
+        if found.setdefault(name, revision) != revision:
+            raise ConfigError(f"{setting_name}: {name} is pinned to two revisions")
+    return found
 
 
 def _check_ranges(group: Any) -> None:

@@ -25,7 +25,7 @@ class EngineInfo:
     """What the rest of the server needs to know about a loaded engine."""
 
     name: str  # "local" or "oracle"
-    model: str  # as the operator named it
+    model: str  # as the operator named it, or what auto took
     device: str  # "cpu", "cuda"
     compute_type: str  # "int8", "float16", ...; "" where it means nothing
     languages: tuple[str, ...]  # ISO codes; one entry for an English-only model
@@ -33,6 +33,9 @@ class EngineInfo:
     max_window_s: float = 30.0
     workers: int = 1  # calls that may run at the same time
     is_demo: bool = False
+    weights: str = (
+        ""  # where they come from, as in "hub cache"; "" where there are none
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -74,7 +74,10 @@ class ModelRegistry:
         self._main = main
         self._metrics = metrics
         self._loader = loader
-        self._offered = frozenset(config.engine.further_models if loader else ())
+        engine = config.engine
+        self._offered = engine.offered_models if loader else frozenset[str]()
+        self._by_language = engine.language_models if loader else {}
+        self._final = engine.final_pass_model if loader else ""
         self._residents = ModelCache(
             most_bytes=config.engine.model_memory_mb * 1_000_000,
             idle_s=config.engine.model_idle_s,
@@ -89,13 +92,42 @@ class ModelRegistry:
 
     # -------------------------------------------------------------- for connections
 
-    def choose(self, asked: str | None) -> str:
+    def choose(self, asked: str | None, language: str | None = None) -> str:
         """The name of the model that a client gets which asks for this one.
 
-        The main one, "", for whatever is not offered: that is WhisperLive's answer
-        where the server has a model of its own.
+        An offered one that it asks for by name comes first, then the operator's choice
+        for its language.  The main one, "", for whatever is not offered: that is
+        WhisperLive's answer where the server has a model of its own.
         """
-        return asked if asked in self._offered and asked is not None else ""
+        if asked is not None and asked in self._offered:
+            return asked
+        named = self._by_language.get(language or "", "")
+        return "" if named == self._config.engine.model else named
+
+    @contextlib.asynccontextmanager
+    async def for_final_pass(
+        self, own: Model, *, session: str, language: str | None
+    ) -> AsyncIterator[Model]:
+        """The model that reads a session's recording once more; released at the end.
+
+        ``own`` is the session's model, and the answer where no other is set, where it
+        cannot be had now, and where it does not know ``language`` (None: detected).
+        """
+        model = own
+        if self._final and self._final != (own.name or self._config.engine.model):
+            try:
+                model = await self.hold(self._final)
+            except (Overloaded, EngineUnavailable) as error:
+                logger.warning("the final pass is read by the session's own: %s", error)
+        if model is not own and not _understands(model, language):
+            self.release(model)
+            model = own
+        try:
+            yield model
+        finally:
+            if model is not own:
+                model.worker.forget(session)
+                self.release(model)
 
     def queue_delay_s(self, name: str) -> float:
         """How long live requests to this model wait for a call these days."""
@@ -248,6 +280,11 @@ class ModelRegistry:
         finally:
             self._sweep = None
             self._set_timer()
+
+
+def _understands(model: Model, language: str | None) -> bool:
+    """A model of one language writes it whatever is said."""
+    return language in model.languages if language else len(model.languages) > 1
 
 
 async def _in_thread(job: Callable[[], Result]) -> Result:

@@ -317,7 +317,7 @@ class Metrics:
         self._model_events.add(event)
 
     def describe(self, **facts: str) -> None:
-        """Labels of ``build_info``: version, engine, model, device, compute_type."""
+        """Labels of ``build_info``: version, engine, model, weights, device, ..."""
         self._build.info(facts)
 
     def ask_behind(self, ask: Callable[[], float]) -> None:

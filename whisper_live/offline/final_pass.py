@@ -76,6 +76,11 @@ class FinalPass:
         self._kept = 0  # of them
         self._live: list[str] = []
 
+    @property
+    def language(self) -> str | None:
+        """The client's choice; None: detected."""
+        return self._options.language
+
     def keep(self, frames: Frames) -> None:
         """Add received audio, up to the longest recording that is kept."""
         self._received += len(frames.samples)

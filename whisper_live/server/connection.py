@@ -151,7 +151,7 @@ class Connection:
     async def _enter(self, message: str | bytes) -> tuple[Lease, Hello]:
         """From the first message to a session with a place and a model."""
         hello = self._protocol.read_hello(message)
-        name = self._services.registry.choose(hello.model)
+        name = self._services.registry.choose(hello.model, hello.options.language)
         self._identify(hello)
         admission = self._services.admission
         lease = admission.lease(self._caller, name, behind_s=self._behind_s)
@@ -456,8 +456,11 @@ class Connection:
     async def _read_again(self, final_pass: FinalPass, close: Close) -> None:
         """The recording once more, then the close that was due."""
         try:
-            worker = self._held.worker
-            transcript = await final_pass.run(worker.submit, self._services.ids)
+            async with self._services.registry.for_final_pass(
+                self._held, session=self._name, language=final_pass.language
+            ) as model:
+                worker = model.worker
+                transcript = await final_pass.run(worker.submit, self._services.ids)
             self._metrics.live_wer(transcript.live_wer)
             self._post(self._protocol.final_transcript(transcript))
             self._sender.post(close)

@@ -21,6 +21,7 @@ from whisper_live.errors import ConfigError
 from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.memory import give_back_memory
+from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.auth import is_loopback
@@ -67,7 +68,7 @@ class FurtherModels:
         engine = self._for(name).engine
         if engine.engine == "oracle":
             return 0
-        return models.memory_bytes(models.resolve(engine, logger.info))
+        return memory_bytes(models.resolve(engine, logger.info))
 
     def load(self, name: str) -> Engine:
         """As ``load_engine``."""
@@ -92,6 +93,11 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     log.setup(config.log)
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)
+    if config.engine.model == models.AUTO and engine.info.weights:
+        # From here on it is as if the model had been named: in the records of sessions,
+        # and where --models or --final-model name the same one.
+        chosen = replace(config.engine, model=engine.info.model)
+        config = replace(config, engine=chosen)
     return asyncio.run(
         _serve(config, engine, detector, listener, reread or (lambda: config))
     )
@@ -155,8 +161,9 @@ async def _serve(
 def _announce(config: Config, engine: Engine, server: Server) -> None:
     info = engine.info
     logger.info(
-        "model %s on %s %s: %d calls at a time, %d rows each",
+        "model %s%s on %s %s: %d calls at a time, %d rows each",
         info.model,
+        f" ({info.weights})" if info.weights else "",
         info.device,
         info.compute_type,
         info.workers,

@@ -124,6 +124,7 @@ class Server:
             model=info.model,
             device=info.device,
             compute_type=info.compute_type,
+            weights=info.weights,
         )
 
     @property

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 from importlib import metadata
 
-import huggingface_hub.constants
 import pytest
 
 from tests.e2e.support import running
 from whisper_live import cli
+from whisper_live.testing.oracle import OracleEngine
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _online_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
 
 async def test_status_of_a_daemon_that_is_well_and_of_one_that_is_not(
@@ -39,6 +35,18 @@ async def test_status_of_a_daemon_that_is_well_and_of_one_that_is_not(
         server._draining = True
         code, lines = await asyncio.to_thread(ask, server.port)
         assert code == 1 and lines[0].startswith("ready     no")
+
+
+async def test_status_says_where_the_weights_came_from(capsys: Capture) -> None:
+    engine = OracleEngine()
+    engine._info = dataclasses.replace(
+        engine.info, model="tiny.en", weights="package some-weights 1.0"
+    )
+    async with running(engine=engine) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert await asyncio.to_thread(cli.main, ["status", "--url", url]) == 0
+    said = capsys.readouterr().out
+    assert "tiny.en on cpu (oracle), weights: package some-weights 1.0\n" in said
 
 
 def test_status_where_nobody_answers(capsys: Capture) -> None:

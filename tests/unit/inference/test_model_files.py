@@ -14,6 +14,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from whisper_live.config.model import Config, EngineConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_files as models
+from whisper_live.inference import model_hub
+from whisper_live.inference.model_folder import NEEDED, describe, memory_bytes
 from whisper_live.server.process import FurtherModels
 
 
@@ -22,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     """A directory that looks like a converted model."""
     path = tmp_path / "model"
     path.mkdir()
-    for name in models.NEEDED:
+    for name in NEEDED:
         (path / name).write_text("{}")
     return path
 
@@ -103,6 +105,7 @@ class Hub:
 
 def use(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    monkeypatch.setattr(model_hub, "is_reachable", lambda: True)
     return hub
 
 
@@ -147,7 +150,7 @@ def test_a_download_that_fails(
 ) -> None:
     use(Hub(None, error), monkeypatch)
     assert words in failure("tiny")
-    assert "--model demo" in failure("tiny")
+    assert "what is here: " in failure("tiny") and "demo" in failure("tiny")
 
 
 def test_offline_without_a_cache_is_one_line_at_once(
@@ -156,21 +159,22 @@ def test_offline_without_a_cache_is_one_line_at_once(
     # what a machine without a network does, through the real client
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     started = time.monotonic()
-    assert "--model demo" in failure("tiny", cache=str(tmp_path))
+    assert "what is here: " in failure("tiny", cache=str(tmp_path))
     assert time.monotonic() - started < 5
 
 
 def test_facts_of_a_stock_model(folder: Path) -> None:
-    facts = models.describe(folder)
+    facts = describe(folder, "hub cache")
     assert (facts.mels, facts.min_context_s, facts.is_demo) == (80, 30.0, False)
+    assert facts.source == "hub cache"
     (folder / "preprocessor_config.json").write_text('{"feature_size": 128}')
-    assert models.describe(folder).mels == 128
+    assert describe(folder).mels == 128
 
 
 def test_facts_of_a_model_trained_on_short_contexts(folder: Path) -> None:
     own = {"whisper_live": {"min_audio_context_s": 2.0, "demo": True}}
     (folder / "config.json").write_text(json.dumps(own))
-    facts = models.describe(folder)
+    facts = describe(folder)
     assert (facts.min_context_s, facts.is_demo) == (2.0, True)
 
 
@@ -186,13 +190,13 @@ def test_facts_of_a_model_trained_on_short_contexts(folder: Path) -> None:
 def test_a_damaged_config_is_named(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(ConfigError, match="config.json"):
-        models.describe(folder)
+        describe(folder)
 
 
 def test_memory_is_estimated_from_the_weights_and_what_calls_need(folder: Path) -> None:
     with (folder / "model.bin").open("wb") as file:
         file.truncate(483_000_000)  # small's, which takes 705 MB
-    assert models.memory_bytes(folder) == 1_053_750_000
+    assert memory_bytes(folder) == 1_053_750_000
 
 
 def test_further_models_are_those_that_the_operator_names() -> None:
@@ -224,6 +228,45 @@ def test_each_further_model_may_have_a_revision_of_its_own(
         ("owner/name", None),
         ("owner/other", "v1.0"),
     ]
+
+
+def test_models_by_language_and_for_the_final_pass_are_loaded_but_not_offered() -> None:
+    config = EngineConfig(
+        model="small",
+        models="tiny",
+        model_for_language="de=owner/name@abc, FR = medium,en=small",
+        final_model="large-v3@main",
+    )
+    assert config.language_models == {"de": "owner/name", "fr": "medium", "en": "small"}
+    assert config.final_pass_model == "large-v3"
+    assert config.offered_models == {"tiny"}
+    assert config.further_models == {
+        "tiny": "",
+        "owner/name": "abc",
+        "medium": "",
+        "large-v3": "main",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model_for_language": "medium"}, "'medium' must be CODE=NAME"),
+        ({"model_for_language": "german=medium"}, "must be CODE=NAME"),
+        ({"model_for_language": "de="}, "must be CODE=NAME"),
+        ({"model_for_language": "de=a,de=b"}, "de has two models"),
+        ({"model_for_language": "de=a@"}, "model-for-language: 'a@' must be NAME"),
+        ({"model_for_language": "de=auto"}, "auto is for the main model alone"),
+        ({"model_for_language": "de=a@1", "models": "a"}, "a is pinned to two"),
+        ({"final_model": "a,b"}, "final-model must name one model"),
+        ({"models": "tiny,auto"}, "models: auto is for the main model alone"),
+    ],
+)
+def test_a_choice_of_models_that_cannot_be_read_is_named(
+    settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config(engine=EngineConfig(**settings))
 
 
 @pytest.mark.parametrize(

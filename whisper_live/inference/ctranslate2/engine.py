@@ -38,6 +38,7 @@ from whisper_live.inference.ctranslate2.row import Row
 from whisper_live.inference.ctranslate2.threads import WorkerThreads
 from whisper_live.inference.engine import Again, EngineInfo
 from whisper_live.inference.memory import give_back_memory
+from whisper_live.inference.model_folder import describe
 from whisper_live.inference.types import (
     DecodeOptions,
     Hypothesis,
@@ -72,11 +73,11 @@ def load(
     """
     placement = choose(config)
     asked_floor_s = _context_floor_s(config.audio_context)
-    path = models.resolve(config, progress)
-    facts = models.describe(path)
+    found = models.locate(config, progress, device=placement.device)
+    path, facts = found.path, describe(found.path, found.source)
     tune_process()
     progress(
-        f"loading model {config.model} on {placement.device} "
+        f"loading model {found.name} ({found.source}) on {placement.device} "
         f"({placement.compute_type}; {placement.reason})"
     )
     started = time.monotonic()
@@ -88,18 +89,18 @@ def load(
             path / "tokenizer.json", multilingual=loaded[0].is_multilingual
         )
     except Exception as error:  # tokenizers raises bare Exception
-        raise explain(error, config.model) from error
+        raise explain(error, found.name) from error
     floor_s = facts.min_context_s if asked_floor_s is None else asked_floor_s
     contexts = tuple(h for h in CONTEXT_HOPS if h >= floor_s * HOPS_PER_S)
     log.info(
         "model %s loaded in %.1f s, audio context %s",
-        config.model,
+        found.name,
         time.monotonic() - started,
         "full" if len(contexts) == 1 else f"from {contexts[0] / HOPS_PER_S:g} s",
     )
     info = EngineInfo(
         name="local",
-        model=config.model,
+        model=found.name,
         device=placement.device,
         compute_type=loaded[0].compute_type,
         languages=tokens.languages,
@@ -107,6 +108,7 @@ def load(
         max_window_s=LONGEST_S,
         workers=placement.workers,
         is_demo=facts.is_demo,
+        weights=facts.source,
     )
     # On a CPU all lanes share one model, whose `workers` threads share its weights.
     lanes = [loaded[i % len(loaded)] for i in range(placement.workers)]

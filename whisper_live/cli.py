@@ -326,10 +326,10 @@ COMMANDS = {
         ),
         Command(
             "demo",
-            "start a daemon, stream the bundled recording to it and check the words",
+            "start a daemon, stream a recording to it and check the words",
             _demo,
             groups=("engine", "batch"),
-            fixed={"model": "demo", "engine": "local", "port": 0},
+            fixed={"engine": "local", "port": 0},
         ),
         Command(
             "replay",

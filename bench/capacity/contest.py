@@ -243,6 +243,7 @@ class Contest:
             ),
             speech=speech,
             material=self._leg.cost.material,
+            recording="demo",  # sentences are for the demo model
             ramp_s=self._rules.ramp_s,
         )
 

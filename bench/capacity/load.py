@@ -4,9 +4,10 @@
     python -m bench.capacity.load ws://127.0.0.1:9090 --clients 16 --out DIR --send webm
     python -m bench.capacity.load --again DIR   the figures of logs that lie there
 
-The server's engine decides what must be said: sentences (the demo recording's, or
-``--corpus WAV JSON``) to a model, ``--material marks`` to the oracle.  Open loop: each
-send has its moment, a late one is counted, latency is measured from the schedule.
+The server's engine decides what must be said: to a model sentences (``--recording
+meeting`` of the package for real Whisper, ``demo`` for the demo model, or ``--corpus
+AUDIO JSON``), to the oracle ``--material marks``.  Open loop: each send has its moment,
+a late one is counted, latency is measured from the schedule.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = ["add_crowd_arguments", "crowd_of", "figures"]
 def add_crowd_arguments(parser: argparse.ArgumentParser) -> None:
     """Who speaks, what, and how; read by ``crowd_of``."""
     parser.add_argument("--material", choices=("sentences", "marks"))
+    parser.add_argument("--recording", choices=("meeting", "demo"), default="meeting")
     parser.add_argument("--corpus", nargs=2, metavar=("WAV", "JSON"))
     parser.add_argument(
         "--send", choices=("float32", "int16", "webm"), default="float32"
@@ -47,6 +49,7 @@ def crowd_of(args: argparse.Namespace, url: str, clients: int) -> Crowd:
         dialogue=Dialogue(url, audio_format=args.send, chunk_s=args.chunk_s),
         speech=Speech(args.duration_s, args.duty / 100, args.seed),
         material=args.material or "sentences",
+        recording=args.recording,
         corpus=tuple(args.corpus) if args.corpus else None,
         ramp_s=args.ramp_s,
         processes=args.processes,

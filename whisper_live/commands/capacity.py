@@ -132,7 +132,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
 
 
 async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) -> int:
-    async with _server(config, arguments.url) as url:
+    async with _server(config, arguments.url) as (url, is_demo):
         crowd = Crowd(
             clients=1,
             dialogue=Dialogue(
@@ -143,6 +143,7 @@ async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) ->
             ),
             speech=Speech(arguments.duration_s, arguments.duty / 100),
             material="marks" if config.engine.engine == "oracle" else "sentences",
+            recording="demo" if is_demo else "meeting",
         )
         objective = Objective(arguments.partial_p95_s, arguments.final_p95_s)
         interrupted = threading.Event()
@@ -162,10 +163,10 @@ async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) ->
 
 
 @contextlib.asynccontextmanager
-async def _server(config: Config, url: str | None) -> AsyncIterator[str]:
-    """The one named, or one of our own."""
+async def _server(config: Config, url: str | None) -> AsyncIterator[tuple[str, bool]]:
+    """The one named, or one of our own; and whether its model is the demo's."""
     if url:
-        yield url
+        yield url, config.engine.model == "demo"
         return
     listen = dataclasses.replace(config.listen, port=0)
     # all clients come from one address, which says nothing about the machine
@@ -173,7 +174,7 @@ async def _server(config: Config, url: str | None) -> AsyncIterator[str]:
     config = dataclasses.replace(config, listen=listen, limits=limits)
     engine, detector = await asyncio.to_thread(load_engine, config, print)
     async with Server(config, engine=engine, detector=detector) as server:
-        yield f"ws://{config.listen.host}:{server.port}"
+        yield f"ws://{config.listen.host}:{server.port}", engine.info.is_demo
 
 
 def _check_writable(path: Path) -> None:

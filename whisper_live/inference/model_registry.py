@@ -9,6 +9,7 @@ worker are the server's.  Knows no sockets, and not how a model is loaded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable

@@ -30,10 +30,11 @@ from typing import Literal
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.testing.load.material import (
     Recording,
+    RecordingName,
     Speech,
-    demo_sentences,
     read_sentences,
     recite,
+    shipped_sentences,
     write_marks,
 )
 from whisper_live.testing.load.measure import Span, measure
@@ -55,7 +56,8 @@ class Crowd:
     dialogue: Dialogue
     speech: Speech
     material: Literal["marks", "sentences"] = "sentences"
-    corpus: tuple[str, str] | None = None  # audio and word times; None: the demo's
+    recording: RecordingName = "meeting"  # what sentences are from...
+    corpus: tuple[str, str] | None = None  # ...or from this audio with word times
     ramp_s: float = 4.0  # clients start at random moments within this
     processes: int = 0  # 0: one for each 16 clients, at most 4
     first: int = 0  # number of the first session; two crowds at once must differ
@@ -215,7 +217,7 @@ def _recording(crowd: Crowd, number: int) -> Recording:
         robust = crowd.dialogue.audio_format == "webm"
         return write_marks(number, crowd.speech, "robust" if robust else "plain")
     if crowd.corpus is None:
-        sentences = demo_sentences()
+        sentences = shipped_sentences(crowd.recording)
     else:
         sentences = read_sentences(*map(Path, crowd.corpus))
     return recite(sentences, number, crowd.speech)

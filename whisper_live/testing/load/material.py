@@ -7,18 +7,17 @@ no wire.
 
 from __future__ import annotations
 
-import json
 import random
 import re
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from whisper_live.audio import SAMPLE_RATE, Samples, samples_to_s
+from whisper_live.media.files import read_file
 from whisper_live.testing.marks import (
     NumberedWord,
     Variant,
@@ -26,25 +25,28 @@ from whisper_live.testing.marks import (
     write_monologue,
     write_speech,
 )
+from whisper_live.testing.recordings import TimedWord, read_word_times, shipped
 
 __all__ = [
     "Recording",
+    "RecordingName",
     "Speech",
     "SpokenWord",
     "TAIL_S",
-    "demo_sentences",
     "plain_words",
     "read_sentences",
+    "shipped_sentences",
     "recite",
     "write_marks",
 ]
+
+RecordingName = Literal["meeting", "demo"]
 
 TAIL_S = 6.0  # silence at the end: what a microphone sends before it is switched off
 _LEAD_S = (0.3, 1.3)  # the first word comes at a different moment in each stream
 _LEAST_PAUSE_S = 0.7  # longer than any hangover, so that an utterance ends
 _MARK_S, _MARK_GAP_S = {"plain": 0.3, "robust": 0.4}, 0.1
 _SESSION_NUMBERS = 10_000  # word numbers of one session, so that streams differ
-_CUT_PAUSE_S = 0.6  # a pause in a recording at which one sentence ends
 _EDGE_S = 0.12  # kept around a sentence
 
 
@@ -149,49 +151,26 @@ def _pause_s(spoken_s: float, duty: float, chance: random.Random) -> float:
 # ------------------------------------------------------------------------- sentences
 
 
-def demo_sentences() -> list[Recording]:
-    """The sentences of the recording that ships with the package."""
-    folder = Path(__file__).parents[2] / "data" / "demo-recording"
-    return read_sentences(folder / "demo.wav", folder / "demo.words.json")
+def shipped_sentences(name: RecordingName) -> list[Recording]:
+    """The sentences of a recording that ships with the package."""
+    recording = shipped(name)
+    return read_sentences(recording.audio, recording.times)
 
 
 def read_sentences(audio: Path, times: Path) -> list[Recording]:
-    """A 16 kHz mono 16-bit WAV, cut at its pauses.
-
-    ``times`` holds a JSON list of ``{"word", "start", "end"}`` in seconds, or
-    ``{"sentences": [{"words": [[word, start, end], ...]}, ...]}``.
-    """
-    with wave.open(str(audio)) as file:
-        assert (file.getframerate(), file.getnchannels()) == (SAMPLE_RATE, 1), audio
-        raw = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    samples = raw.astype(np.float32) / np.float32(32768)
-    return [_cut(samples, words) for words in _sentence_words(times)]
+    """A recording in any format, cut into its sentences (see ``read_word_times``)."""
+    samples = np.concatenate(list(read_file(audio)))
+    return [_cut(samples, words) for words in read_word_times(times)]
 
 
-def _sentence_words(times: Path) -> list[list[tuple[str, float, float]]]:
-    content = json.loads(times.read_text())
-    if isinstance(content, dict):
-        return [
-            [(word, start, end) for word, start, end in sentence["words"]]
-            for sentence in content["sentences"]
-        ]
-    sentences: list[list[tuple[str, float, float]]] = []
-    for entry in content:
-        word = (entry["word"], entry["start"], entry["end"])
-        if not sentences or word[1] - sentences[-1][-1][2] >= _CUT_PAUSE_S:
-            sentences.append([])
-        sentences[-1].append(word)
-    return sentences
-
-
-def _cut(samples: Samples, words: list[tuple[str, float, float]]) -> Recording:
-    begin_s = max(words[0][1] - _EDGE_S, 0.0)
+def _cut(samples: Samples, words: Sequence[TimedWord]) -> Recording:
+    begin_s = max(words[0].start_s - _EDGE_S, 0.0)
     begin = round(begin_s * SAMPLE_RATE)
-    end = round((words[-1][2] + _EDGE_S) * SAMPLE_RATE)
+    end = round((words[-1].end_s + _EDGE_S) * SAMPLE_RATE)
     spoken = [
-        SpokenWord(plain, start - begin_s, end - begin_s, 0)
-        for text, start, end in words
-        for plain in plain_words(text)
+        SpokenWord(plain, word.start_s - begin_s, word.end_s - begin_s, 0)
+        for word in words
+        for plain in plain_words(word.text)
     ]
     return Recording(samples[begin:end], tuple(spoken))
 

@@ -30,7 +30,7 @@ _WANTED = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
 
 # The hub's own client waits 10 s for a connection and tries again; a name server that
 # does not answer holds it for up to 30 s.  An answer takes well under a second.
-_REACH_S = 4.0
+_REACH_S = 3.0
 
 
 class Unavailable(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import errno
 import io
 import json
@@ -26,12 +27,14 @@ from tests.unit.inference.data_packages import (
     write_tiny,
 )
 from whisper_live import cli
-from whisper_live.config.model import EngineConfig
+from whisper_live.config.model import Config, EngineConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_checks
 from whisper_live.inference import model_files as models
 from whisper_live.inference import model_hub, model_packages
 from whisper_live.observability import log
+from whisper_live.server import process
+from whisper_live.testing.oracle import OracleEngine
 
 ROOT = Path(__file__).parents[3]
 Capture = pytest.CaptureFixture[str]
@@ -225,6 +228,26 @@ def test_no_code_of_a_package_is_run(site: Path, hub: Hub) -> None:
     write_base(site)
     locate("tiny.en"), locate("base")  # importing one would raise
     assert not [name for name in sys.modules if name.startswith("fake_")]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("base", "there is no fake-base-part2"), ("tiny.en", "the pinned SHA-256")],
+)
+def test_weights_that_cannot_be_used_are_one_line_and_exit_2(
+    name: str,
+    says: str,
+    site: Path,
+    hub: Hub,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_base(site, 1)
+    write_tiny(site, b"x" * len(TINY))
+    monkeypatch.setattr(log, "setup", lambda config: None)
+    assert cli.main(["serve", "--model", name, "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and says in error and "pip install " in error
 
 
 # ---------------------------------------------------------------------- the join
@@ -491,6 +514,25 @@ def test_auto_survives_a_download_that_fails(
 def test_auto_does_not_hide_wrong_weights(site: Path, hub: Hub) -> None:
     write_tiny(site, b"x" * len(TINY))
     assert "pinned SHA-256" in failure("auto")
+
+
+def test_what_auto_took_counts_as_the_name_that_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = OracleEngine()
+    engine._info = dataclasses.replace(engine.info, model="base", weights="directory")
+    served: list[Config] = []
+
+    async def serve(config: Config, *rest: object) -> int:
+        served.append(config)
+        return 0
+
+    monkeypatch.setattr(log, "setup", lambda config: None)
+    monkeypatch.setattr(process, "load_engine", lambda *_: (engine, None))
+    monkeypatch.setattr(process, "_serve", serve)
+    process.run(Config(engine=EngineConfig(models="base,tiny")))
+    assert served[0].engine.model == "base"
+    assert served[0].engine.offered_models == {"tiny"}  # base is loaded already
 
 
 def test_a_revision_needs_a_name(site: Path, hub: Hub) -> None:

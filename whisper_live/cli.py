@@ -269,7 +269,13 @@ def _capacity_arguments(parser: Any) -> None:
         "--partial-p95-s", type=positive, default=1.5, help="objective for partials"
     )
     parser.add_argument(
-        "--final-p95-s", type=positive, default=1.0, help="objective for finals"
+        "--stands-p95-s",
+        type=positive,
+        default=1.0,
+        help="objective for the last change of an utterance's text",
+    )
+    parser.add_argument(
+        "--final-p95-s", type=positive, default=2.0, help="objective for finals"
     )
     parser.add_argument("--send", choices=("float32", "int16", "webm"), default="int16")
     parser.add_argument("--language", metavar="CODE", default="en")

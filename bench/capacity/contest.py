@@ -187,7 +187,7 @@ class Contest:
             found.bound_s = bound_s
             start = max(start, found.objective.good)
             found.reach = Search(start=start, most=rules.most, share=rules.share)
-            trials.objective = Objective(math.inf, bound_s)
+            trials.objective = Objective(math.inf, math.inf, bound_s)
             self._pursue(found.reach, trials)
             trials.objective = self._objective
         self._hold(trials)

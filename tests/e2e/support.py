@@ -33,6 +33,7 @@ def quick(**limits: Any) -> Config:
     return Config(
         listen=PORT_ANY,
         batch=QUICK_BATCHES,
+        speech=settings.SpeechConfig(latency="fast"),
         limits=dataclasses.replace(FULL_SPEED, **limits),
     )
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from tests.helpers import Hear, SessionHarness, frames_of, hear_marks, heard_words
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, s_to_samples
-from whisper_live.config.model import Config, LimitConfig, StreamConfig
+from whisper_live.config.model import Config, LimitConfig, SpeechConfig, StreamConfig
 from whisper_live.errors import EngineTimeout, WindowRejected
 from whisper_live.inference.types import (
     Hypothesis,
@@ -290,7 +290,7 @@ def test_the_transcript_does_not_depend_on_the_cut_of_the_messages(
         pause_s=pauses[: len(utterances)],
     )
     # An early endpoint depends on when a reading came back; where words end does not.
-    config = Config(stream=StreamConfig(early_endpoint_ms=5000))
+    config = Config(speech=SpeechConfig(early_endpoint_ms=5000))
     transcripts = []
     for sizes in (itertools.repeat(1), itertools.cycle(cuts)):
         harness = SessionHarness(config, answers_at_once=False)

@@ -17,11 +17,12 @@ from typing import Protocol
 from whisper_live.audio import FRAME_SAMPLES, s_to_samples
 from whisper_live.inference.types import HypothesisSegment, Word
 from whisper_live.session.updates import Segment
-from whisper_live.text.words import normalise, split_words
+from whisper_live.text.words import ends_sentence, normalise, split_words
 
-__all__ = ["Cut", "Stitch", "find_cut", "settled", "spaced", "stitched"]
+__all__ = ["Cut", "Stitch", "find_cut", "joined", "settled", "spaced", "stitched"]
 
 _EDGE = s_to_samples(1.0)  # words nearer to the window's end may still change
+_LONGEST_JOINED = s_to_samples(15.0)  # what a reader takes in at once, and more
 _SEARCH = s_to_samples(0.15)  # how far around a word limit a quiet frame is sought
 # Words behind a cut that are remembered.  The first is the one that may come out wrong,
 # the others tell where in a later reading it belongs.
@@ -66,6 +67,32 @@ def spaced(text: str) -> str:
 def settled(heard: HypothesisSegment) -> Segment:
     """The completed segment for what was heard."""
     return Segment(heard.start, heard.end, spaced(heard.text), True, heard.words)
+
+
+def joined(segments: Sequence[HypothesisSegment]) -> list[HypothesisSegment]:
+    """The segments of one window, each up to the end of a sentence.
+
+    Whisper ends a segment at a pause, in the middle of a sentence too; readers get
+    whole ones, unless they grow too long for that.
+    """
+    whole: list[HypothesisSegment] = []
+    for segment in segments:
+        last = whole[-1] if whole else None
+        if (
+            last is None
+            or ends_sentence(last.text)
+            or segment.end - last.start > _LONGEST_JOINED
+        ):
+            whole.append(segment)
+            continue
+        has_words = bool(last.words) == bool(last.text.strip()) and segment.words
+        whole[-1] = replace(
+            last,
+            end=max(segment.end, last.end),
+            text=last.text + spaced(segment.text),
+            words=last.words + segment.words if has_words else (),
+        )
+    return whole
 
 
 def find_cut(

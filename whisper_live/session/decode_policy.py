@@ -36,7 +36,7 @@ class DecodePolicy:
         self._options = options
         self._session = session
         self._ids = ids
-        self._beam_size = config.engine.beam_size
+        self._beams = config.beam_size
         self._timeout_s = config.batch.request_timeout_s
         self._context_chars = config.stream.context_chars
 
@@ -73,7 +73,7 @@ class DecodePolicy:
             prompt=self._prompt(context),
             hotwords=self._options.hotwords,
             word_timestamps=self._options.word_timestamps,
-            beam_size=self._beam_size,
+            beam_size=self._options.beam_size or self._beams,
             temperatures=_FALLBACKS,
         )
         return self._request(RequestKind.FINAL, audio, start, options)
@@ -94,7 +94,7 @@ class DecodePolicy:
             prompt=self._prompt(context),
             hotwords=self._options.hotwords,
             word_timestamps=True,
-            beam_size=max(self._beam_size, _MANY_BEAMS),
+            beam_size=max(self._options.beam_size or self._beams, _MANY_BEAMS),
             temperatures=_ALL_FALLBACKS,
         )
         request = self._request(RequestKind.BACKGROUND, audio, start, options)

@@ -21,6 +21,7 @@ class VadOptions:
     release: float = 0.25  # probability below which it may end (hysteresis)
     min_speech_s: float = 0.096  # voiced time below which an onset was a click
     hangover_s: float = 0.5  # silence awaited before an endpoint
+    early_s: float = 0.3  # and before one whose text is stable
     preroll_s: float = 0.3  # audio kept before the onset
     max_speech_s: float = 30.0  # split before this, where the server does not earlier
     pause_s: float = 0.16  # silence after which the final is tried in advance
@@ -38,3 +39,4 @@ class SessionOptions:
     hotwords: str = ""
     word_timestamps: bool = False
     multilingual: bool = False  # detect the language again for each utterance
+    beam_size: int = 0  # of finals; 0: the server's

@@ -30,7 +30,7 @@ from whisper_live.inference.types import (
     Request,
     RequestFailed,
 )
-from whisper_live.session.commit import Cut, find_cut, settled, spaced, stitched
+from whisper_live.session.commit import Cut, find_cut, joined, settled, spaced, stitched
 from whisper_live.session.decode_policy import DecodePolicy
 from whisper_live.session.endpointing import (
     Endpoint,
@@ -378,7 +378,7 @@ class Session:
         if preflight is None or not preflight.is_settled:
             return
         patience_s = max(
-            self._stream.early_endpoint_ms / 1000,
+            self._options.vad.early_s,
             self._options.vad.hangover_s * _LEAST_OF_HANGOVER,
         )
         if silence < s_to_samples(patience_s):
@@ -452,7 +452,9 @@ class Session:
         if segments:
             self._may_show(final.readings[0], final, is_final=True)
         self._commit(
-            [settled(segment) for segment in segments], until=until, heard_to=until
+            [settled(segment) for segment in joined(segments)],
+            until=until,
+            heard_to=until,
         )
 
     # ------------------------------------------------------------------------ outcomes

@@ -39,7 +39,7 @@ def said(*numbers: int) -> str:
 
 
 def transcribe(*argv: str) -> int:
-    return cli.main(["transcribe", "--engine", "oracle", *argv])
+    return cli.main(["transcribe", "--engine", "oracle", "--latency", "fast", *argv])
 
 
 def test_text_goes_to_standard_output(

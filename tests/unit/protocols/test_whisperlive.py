@@ -18,7 +18,7 @@ from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.session.options import VadOptions
 from whisper_live.session.updates import Dropped, Segment
 
-SPEECH = SpeechConfig()
+SPEECH = SpeechConfig(latency="fast")
 UID = "4b1c7a30-7a55-4a39-8a35-6f5a3b6f9d10"
 
 # The first five keys are common to every client since 0.4 and both extensions.
@@ -292,6 +292,35 @@ def test_the_servers_own_settings_are_the_defaults() -> None:
     speech = SpeechConfig(vad_threshold=0.6, vad_release=0.5, hangover_ms=900)
     read = handshake.parse_handshake(json.dumps(FIVE), defaults=speech).vad
     assert (read.threshold, round(read.release, 6), read.hangover_s) == (0.6, 0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("latency", "hangover_s", "early_s", "beams"),
+    [("fast", 0.5, 0.3, 1), ("balanced", 1.2, 1.2, 1), ("Accurate", 2.0, 2.0, 5)],
+)
+def test_a_client_says_how_patient_it_is(
+    latency: str, hangover_s: float, early_s: float, beams: int
+) -> None:
+    read = options(latency=latency)
+    assert (read.vad.hangover_s, read.vad.early_s) == (hangover_s, early_s)
+    assert read.beam_size == beams
+    both = options(latency=latency, vad_parameters={"min_silence_duration_ms": 700})
+    assert both.vad.hangover_s == 0.7
+
+
+def test_the_servers_patience_is_what_its_settings_say() -> None:
+    def read(**settings: Any) -> VadOptions:
+        message = json.dumps(FIVE)
+        return handshake.parse_handshake(message, defaults=SpeechConfig(**settings)).vad
+
+    assert read().hangover_s == 1.2
+    assert read(latency="accurate").hangover_s == 2.0
+    assert read(latency="fast", hangover_ms=800).hangover_s == 0.8
+    assert read(latency="fast", early_endpoint_ms=400).early_s == 0.4
+
+
+def test_an_unknown_patience_is_refused() -> None:
+    assert refusal(latency="eager").kind == "handshake_latency"
 
 
 def test_unknown_vad_parameters_are_named_not_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from whisper_live.audio import FRAME_SAMPLES
 from whisper_live.inference.types import HypothesisSegment, Word
-from whisper_live.session.commit import Cut, Stitch, find_cut, settled, spaced
+from whisper_live.session.commit import Cut, Stitch, find_cut, joined, settled, spaced
 from whisper_live.session.updates import Segment
 
 S = 16_000
@@ -156,3 +156,39 @@ def test_a_search_stays_close_to_the_words() -> None:
 def test_texts_get_whispers_leading_space() -> None:
     assert [spaced(t) for t in ("a", " a", "")] == [" a", " a", ""]
     assert settled(untimed(1, 2, "a")) == Segment(S, 2 * S, " a", True)
+
+
+# ---------------------------------------------------------------- whole sentences
+
+
+def piece(start: int, end: int, text: str, *, timed: bool = False) -> HypothesisSegment:
+    words = (Word(text, start, end, 0.5),) if timed else ()
+    return HypothesisSegment(start, end, text, words=words)
+
+
+def test_segments_are_joined_to_the_end_of_their_sentence() -> None:
+    pieces = [
+        piece(0, 10, " Ask not"),
+        piece(20, 30, "what it can do."),
+        piece(40, 50, " Ask"),
+    ]
+    assert [(s.start, s.end, s.text) for s in joined(pieces)] == [
+        (0, 30, " Ask not what it can do."),
+        (40, 50, " Ask"),
+    ]
+    assert joined([]) == []
+
+
+def test_words_stay_with_their_text_or_go() -> None:
+    both = joined([piece(0, 10, " a", timed=True), piece(10, 20, " b", timed=True)])
+    assert [w.text for w in both[0].words] == [" a", " b"]
+    one = joined([piece(0, 10, " a", timed=True), piece(10, 20, " b")])
+    assert one[0].words == (), "half of the words would not be the segment's"
+
+
+def test_a_sentence_without_an_end_does_not_grow_for_ever() -> None:
+    second = 16_000
+    pieces = [piece(n * second, (n + 1) * second, f" {n}") for n in range(40)]
+    found = joined(pieces)
+    assert "".join(s.text for s in found) == "".join(s.text for s in pieces)
+    assert max(s.end - s.start for s in found) <= 15 * second

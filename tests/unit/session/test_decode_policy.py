@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_live.config.model import BatchConfig, Config, EngineConfig, StreamConfig
+from whisper_live.config.model import (
+    BatchConfig,
+    Config,
+    EngineConfig,
+    SpeechConfig,
+    StreamConfig,
+)
 from whisper_live.inference.types import Request, RequestKind, Task
 from whisper_live.session.decode_policy import DecodePolicy
 from whisper_live.session.options import SessionOptions
@@ -76,3 +82,15 @@ def test_context_begins_with_a_whole_word(
 ) -> None:
     request = final(maker(initial_prompt=initial), context)
     assert request.options.prompt == prompt
+
+
+def test_beams_are_the_clients_else_the_servers_else_those_of_its_latency() -> None:
+    def beams(config: Config, **options: Any) -> int:
+        one = DecodePolicy(
+            config, SessionOptions(**options), session="s", ids=itertools.count()
+        )
+        return final(one).options.beam_size
+
+    accurate = Config(speech=SpeechConfig(latency="accurate"))
+    assert (beams(Config()), beams(accurate)) == (1, 5)
+    assert beams(CONFIG) == 5 and beams(CONFIG, beam_size=2) == 2

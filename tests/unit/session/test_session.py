@@ -763,7 +763,7 @@ def test_speech_resumes_while_a_preflight_reads_on() -> None:
     assert harness.queued is not None and harness.queued.start > 0
     harness.play(words(5))
     harness.end()
-    assert harness.completed() == [" w1 w2", " w3 w4", " w5"]
+    assert harness.completed() == [" w1 w2 w3 w4 w5"]
 
 
 def test_options_changed_in_mid_stream_hold_from_then_on() -> None:

@@ -165,7 +165,8 @@ def figures(session: int, lag_s: float, **changes: object) -> SessionFigures:
         "first_partial_s": 0.5,
         "flush_s": 0.1,
         "partial_lags_s": (lag_s,) * 10,
-        "final_lags_s": (lag_s,) * 3,
+        "stands_lags_s": (lag_s,) * 3,
+        "final_lags_s": (lag_s + 0.8,) * 3,
         "spoken": 10,
         "shown": 10,
     }
@@ -178,7 +179,8 @@ def test_the_objective_is_kept_or_broken_in_words() -> None:
     slow = summarise([figures(0, 1.6)])
     assert slow.broken(Objective(), ALONE) == [
         "p95 of partial lag 1.60 s, at most 1.5 s",
-        "p95 of finals 1.60 s, at most 1 s",
+        "p95 until text stands 1.60 s, at most 1 s",
+        "p95 of finals 2.40 s, at most 2 s",
     ]
 
 
@@ -197,7 +199,7 @@ def test_word_errors_are_held_against_one_stream_and_chance() -> None:
 
 def test_a_word_that_never_came_breaks_the_objective() -> None:
     never = summarise([figures(0, math.inf)])
-    assert "p95 of finals never, at most 1 s" in never.broken(Objective(), ALONE)
+    assert "p95 of finals never, at most 2 s" in never.broken(Objective(), ALONE)
     assert never.as_json()["final_after_speech"]["p95"] is None
 
 
@@ -259,4 +261,4 @@ def test_capacity_is_the_most_that_keep_the_objective(tmp_path: Path) -> None:
         many = dataclasses.replace(crowd, clients=clients)
         trials.runs[clients] = Run(many, summary, 0.1, 1.0, "")
     assert trials.capacity(most=4) == 3
-    assert any("p95 of finals 1.20 s" in line for line in said)
+    assert any("p95 until text stands 1.20 s" in line for line in said)

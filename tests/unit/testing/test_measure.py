@@ -82,6 +82,16 @@ def test_a_word_is_settled_when_it_came_for_good() -> None:
     assert figures.erased == 2  # "turn", then "burn"
 
 
+def test_an_utterance_stands_when_none_of_its_words_changes_any_more() -> None:
+    shown = segment(1.0, 1.6, " turn it on", completed=False)
+    wrong = segment(1.0, 1.6, " turn in on", completed=False)
+    final = segment(1.0, 1.9, " turn it on")
+    log = log_of(SPEECH, (2.0, [shown]), (2.2, [wrong]), (2.4, [shown]), (3.4, [final]))
+    figures = measure(log)
+    assert figures.stands_lags_s == pytest.approx((0.5,)), "'yes' was never heard"
+    assert figures.final_lags_s[0] == pytest.approx(1.5)
+
+
 def test_an_utterance_without_a_final_never_had_one() -> None:
     final = segment(1.0, 1.9, " turn it on")
     yes = segment(4.0, 4.4, " yes", completed=False)

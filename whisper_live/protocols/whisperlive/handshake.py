@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from whisper_live.config.model import SpeechConfig, StreamConfig
+from whisper_live.config.model import LATENCIES, Latency, SpeechConfig, StreamConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task
 from whisper_live.protocols.base import Hello, for_model
@@ -43,6 +43,7 @@ CHANGEABLE = (
     "task",
     "initial_prompt",
     "hotwords",
+    "latency",
     "no_speech_thresh",
     "word_timestamps",
     "vad_parameters",
@@ -87,7 +88,7 @@ _VAD_LIMITS = {
     "threshold": _setting(SpeechConfig, "vad_threshold"),
     "neg_threshold": _setting(SpeechConfig, "vad_release"),
     "min_speech_duration_ms": _setting(SpeechConfig, "min_speech_ms"),
-    "min_silence_duration_ms": _setting(SpeechConfig, "hangover_ms"),
+    "min_silence_duration_ms": {"low": 100, "high": 5000},
     "speech_pad_ms": _setting(SpeechConfig, "preroll_ms"),
     "max_speech_duration_s": _setting(StreamConfig, "max_window_s"),
 }
@@ -117,6 +118,7 @@ class ClientOptions:
     multilingual: bool = False  # detect the language again for each utterance
     final_pass: bool = False
     timings: bool = False  # put stage timings into segments messages
+    beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
     ignored: tuple[str, ...] = ()  # keys that we know but have not built
 
@@ -132,6 +134,7 @@ class ClientOptions:
             hotwords=self.hotwords,
             word_timestamps=self.word_timestamps,
             multilingual=self.multilingual,
+            beam_size=self.beam_size,
         )
 
     @property
@@ -171,7 +174,9 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
     keys = LenientObject(values)
     # All three are looked for before any is judged: one answer, not three tries.
     keys.require("uid", "language", "task")
-    vad, ignored = _parse_vad(keys.mapping("vad_parameters"), defaults)
+    latency = keys.choice("latency", "", tuple(LATENCIES)) or None
+    patience = defaults.patience(latency)
+    vad, ignored = _parse_vad(keys.mapping("vad_parameters"), defaults, patience)
     token = values.get("token")
     return ClientOptions(
         uid=_parse_uid(keys),
@@ -192,6 +197,7 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         multilingual=keys.flag("multilingual", False),
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
+        beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
         ignored=(*(name for name in _NOT_BUILT if keys.wanted(name)), *ignored),
     )
@@ -244,7 +250,7 @@ def _parse_repeated(keys: LenientObject) -> int:
 
 
 def _parse_vad(
-    asked: Mapping[str, Any], defaults: SpeechConfig
+    asked: Mapping[str, Any], defaults: SpeechConfig, patience: Latency
 ) -> tuple[VadOptions, list[str]]:
     """Vad parameters in faster-whisper's words -> ours, and the names unknown to us."""
     keys = LenientObject(asked, prefix="vad_parameters.")
@@ -260,7 +266,8 @@ def _parse_vad(
         threshold=threshold,
         release=min(limited("neg_threshold", max(threshold - gap, 0.01)), threshold),
         min_speech_s=limited("min_speech_duration_ms", defaults.min_speech_ms) / 1000,
-        hangover_s=limited("min_silence_duration_ms", defaults.hangover_ms) / 1000,
+        hangover_s=limited("min_silence_duration_ms", patience.hangover_ms) / 1000,
+        early_s=patience.early_endpoint_ms / 1000,
         preroll_s=limited("speech_pad_ms", defaults.preroll_ms) / 1000,
         max_speech_s=limited("max_speech_duration_s", 30.0),
     )

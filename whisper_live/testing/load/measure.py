@@ -4,6 +4,8 @@ The definitions, all by the client's clock, in seconds since position 0:
 
 partial lag         end of a word -> first message with it, final or not
 commit lag          end of a word -> first message from which on it never was away
+stands              end of an utterance's last word -> message after which none of its
+                    words changes; words that were misheard to the end do not count
 final after speech  end of an utterance's last word -> message that completes it
 flush after stop    END_OF_AUDIO sent -> the server's close
 first partial       start of the first word -> first message with text
@@ -63,6 +65,7 @@ class SessionFigures:
     flush_s: float | None
     partial_lags_s: tuple[float, ...] = ()
     commit_lags_s: tuple[float, ...] = ()
+    stands_lags_s: tuple[float, ...] = ()
     final_lags_s: tuple[float, ...] = ()
     spoken: int = 0  # words
     substituted: int = 0
@@ -114,6 +117,9 @@ def measure(log: SessionLog, span: Span = EVER) -> SessionFigures:
         flush_s=_difference(log.ended_s, log.stopped_s),
         partial_lags_s=_lags(history.first_s, counted, log.words, never_counts),
         commit_lags_s=_lags(history.kept_since_s, counted, log.words, never_counts),
+        stands_lags_s=_stands_lags(
+            history.kept_since_s, counted, log.words, never_counts
+        ),
         final_lags_s=_final_lags(history.final_s, counted, log.words),
         spoken=len(said),
         substituted=substituted,
@@ -221,6 +227,30 @@ def _lags(
         for i in counted
         if i in moments or never_counts
     )
+
+
+def _stands_lags(
+    kept_since_s: Mapping[int, float],
+    counted: Sequence[int],
+    words: Sequence[SpokenWord],
+    never_counts: bool,
+) -> tuple[float, ...]:
+    """For each utterance whose words are all counted; none for one misheard wholly."""
+    utterances: dict[int, list[int]] = {}
+    for i, word in enumerate(words):
+        utterances.setdefault(word.utterance, []).append(i)
+    lags = []
+    for indices in utterances.values():
+        if not set(indices) <= set(counted):
+            continue
+        moments = [
+            kept_since_s.get(i, math.inf)
+            for i in indices
+            if i in kept_since_s or never_counts
+        ]
+        if moments:
+            lags.append(max(moments) - words[indices[-1]].end_s)
+    return tuple(lags)
 
 
 def _final_lags(

@@ -16,19 +16,22 @@ import difflib
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from whisper_live.client.captions import Captions
 from whisper_live.client.chunks import webm_file_chunks
-from whisper_live.client.live import connect
+from whisper_live.client.live import Arrival, connect
 from whisper_live.commands.stream import Screen, follow
 from whisper_live.config.model import Config
 from whisper_live.inference import model_files
 from whisper_live.server.process import load_engine
 from whisper_live.server.server import Server
 from whisper_live.testing.load.alignment import align
-from whisper_live.testing.recordings import TimedWord, shipped
+from whisper_live.testing.load.material import TAIL_S, SpokenWord, plain_words
+from whisper_live.testing.load.measure import measure
+from whisper_live.testing.load.sessionlog import Arrived, Sent, SessionLog
+from whisper_live.testing.recordings import ShippedRecording, shipped
 
 __all__ = ["difference", "run"]
 
@@ -42,16 +45,16 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     """Show the demonstration; 0 only if the words are right to the stated bound."""
     config, name = _choose(config)
     recording = shipped(name)
-    captions, screen = asyncio.run(_demonstrate(config, recording.webm))
+    captions, arrivals, summary = asyncio.run(_demonstrate(config, recording.webm))
     heard = " ".join(caption.text for caption in captions.completed)
     said, got = _words(recording.text), _words(heard)
     errors = align(got, said).errors
     wrong = difference(recording.text, heard)
     if errors > _MOST_WRONG[name] * len(said) or captions.dropped:
-        print(screen.summary())
+        print(summary)
         print(f"the words are not right ([-said-] {{+heard+}}): {wrong}")
         return 1
-    print(_latency(screen, [word for words in recording.sentences for word in words]))
+    print(_latency(recording, arrivals))
     if errors:
         bound = f"{_MOST_WRONG[name]:.0%}"
         print(f"{errors} of {len(said)} words are wrong, within the bound of {bound}:")
@@ -79,38 +82,52 @@ def _choose(config: Config) -> tuple[Config, str]:
     return dataclasses.replace(config, engine=engine), name
 
 
-async def _demonstrate(config: Config, recording: Path) -> tuple[Captions, Screen]:
+async def _demonstrate(
+    config: Config, recording: Path
+) -> tuple[Captions, list[Arrival], str]:
     engine, detector = await asyncio.to_thread(load_engine, config, _say)
     async with Server(config, engine=engine, detector=detector) as server:
         url = f"ws://{config.listen.host}:{server.port}"
         _say(f"streaming {recording.name} to {url} in real time, as WebM/Opus")
         screen = Screen(sys.stdout)
         async with connect(url, audio_format="webm", language="en") as client:
-            arrivals = client.stream(webm_file_chunks(recording))
-            return await follow(arrivals, screen), screen
+            arrivals: list[Arrival] = []
+
+            async def kept() -> AsyncIterator[Arrival]:
+                async for arrival in client.stream(webm_file_chunks(recording)):
+                    arrivals.append(arrival)
+                    yield arrival
+
+            captions = await follow(kept(), screen)
+            return captions, arrivals, screen.summary()
 
 
-def _latency(screen: Screen, times: Sequence[TimedWord]) -> str:
+def _latency(recording: ShippedRecording, arrivals: Sequence[Arrival]) -> str:
     """Against the known times of the words."""
-    assert screen.first_at_s is not None, "there are words"
-    said, ends_s = [], []
-    for word in times:
-        for plain in _words(word.text):
-            said.append(plain)
-            ends_s.append(word.end_s)
-    got, arrived_s = [], {}
-    for at_s, caption in screen.finals:
-        got += _words(caption.text)
-        arrived_s[len(got) - 1] = at_s  # by the last word of each line
-    waits_s = [
-        arrived_s[pair.heard] - ends_s[pair.spoken]
-        for pair in align(got, said).pairs
-        if pair.heard in arrived_s
+    words = [
+        SpokenWord(plain, word.start_s, word.end_s, number)
+        for number, sentence in enumerate(recording.sentences)
+        for word in sentence
+        for plain in plain_words(word.text)
     ]
+    sent_s = words[-1].end_s + TAIL_S
+    figures = measure(
+        SessionLog(
+            session=0,
+            words=tuple(words),
+            audio_s=sent_s,
+            connected_at=0.0,
+            started_at=0.0,
+            sends=[Sent(sent_s, sent_s, sent_s)],
+            arrivals=[Arrived(each.at_s, dict(each.message)) for each in arrivals],
+        )
+    )
+    assert figures.first_partial_s is not None, "there are words"
+    stands_s = figures.stands_lags_s
     return (
-        f"first text {screen.first_at_s - times[0].start_s:.2f} s after speech began; "
-        f"lines settled {statistics.median(waits_s):.2f} s after their last word "
-        f"(worst {max(waits_s):.2f})"
+        f"first text {figures.first_partial_s:.2f} s after speech began; sentences "
+        f"stood {statistics.median(stands_s):.2f} s after their last word "
+        f"(worst {max(stands_s):.2f})"
     )
 
 

@@ -56,13 +56,13 @@ def test_right_words_are_success(
     assert lines[-1] == "all 2 words are right"
     said = re.fullmatch(
         r"first text (\S+) s after speech began; "
-        r"lines settled (\S+) s after their last word \(worst (\S+)\)",
+        r"sentences stood (\S+) s after their last word \(worst (\S+)\)",
         lines[-2],
     )
     assert said
-    first, settled, worst = map(float, said.groups())
+    first, stood, worst = map(float, said.groups())
     assert 0 < first < 5
-    assert 0 < settled == worst < 5
+    assert 0 < stood == worst < 5
     text = (word_text(3) + word_text(4)).strip()
     assert any(re.search(rf"final +{text}  \[", line) for line in lines)
 

@@ -192,12 +192,12 @@ def test_figures_bring_words_and_times_together() -> None:
         View(2.75, (Segment(0, 1, " Say."), Segment(1, 2, " It again.")), ""),
     )
     live = row("live-1", " Say.", " It again.", shown=shown)
-    got = figures(live, {plain.key: plain}.get)
+    got = figures(live, {plain.key: plain})
     assert (got.units, got.errors, got.lost) == (4, 1, 1)
     assert (got.sentences, got.segments, got.cuts) == (1, 2, 1)
     assert (got.first_s, got.stands_s, got.completed_s) == (0.75, 0.75, 0.75)
-    assert figures(plain, {}.get).lost is None
-    assert figures(live, {}.get).lost is None
+    assert figures(plain, {}).lost is None
+    assert figures(live, {}).lost is None
 
 
 def test_a_joined_stream_is_held_against_its_utterances_if_all_were_read() -> None:
@@ -206,15 +206,15 @@ def test_a_joined_stream_is_held_against_its_utterances_if_all_were_read() -> No
         row("live-1"), parts=("c/0", "c/1"), kind="joined", texts=("x", "y")
     )
     known = {part.key: part for part in parts}
-    got = figures(joined, known.get)
+    got = figures(joined, known)
     assert (got.parts_units, got.parts_errors) == (8, 2)
-    got = figures(joined, {parts[0].key: parts[0]}.get)
+    got = figures(joined, {parts[0].key: parts[0]})
     assert (got.parts_units, got.parts_errors) == (0, 0)
 
 
 def test_the_difference_is_that_of_all_words_within_its_bounds() -> None:
     def read(errors: int, count: int) -> Figures:
-        good = figures(row("plain-5", " Say it again now."), {}.get)
+        good = figures(row("plain-5", " Say it again now."), {})
         return dataclasses.replace(good, errors=errors, units=count)
 
     pairs = [(read(i % 3, 10), read(0, 10)) for i in range(30)]
@@ -322,11 +322,11 @@ def test_readings_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"weights": "ab')  # the run was stopped here
     results = Results(path)
-    assert results.get(kept.key) == kept
+    assert results.rows[kept.key] == kept
     other = row("file", " Yes.")
     results.add(other)
     results = Results(path)
-    assert results.get(kept.key) == kept and results.get(other.key) == other
+    assert dict(results.rows) == {kept.key: kept, other.key: other}
 
 
 @pytest.mark.parametrize(

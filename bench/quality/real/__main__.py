@@ -22,7 +22,6 @@ made again; the report is made from there: ``OUT/report.md``, plots, and
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.quality.real.measure import Bench, Reading
+from bench.quality.real.measure import Bench, Reading, together
 from bench.quality.real.recordings import (
     Recording,
     join_voices,
@@ -96,19 +95,15 @@ def tasks(
         yield Task("live-1", silent, streams=1)
 
 
-def read(bench: Bench, task: Task) -> Iterator[list[tuple[Recording, Reading]]]:
-    """Readings of a task's recordings, in groups as they are done."""
+def read(bench: Bench, task: Task, batch: Sequence[Recording]) -> list[Reading]:
+    """Readings of some of a task's recordings, as many as are read together."""
     if task.streams:
-        yield from bench.live(task.recordings, streams=task.streams)
-        return
-    for recording in task.recordings:
-        if task.beams:
-            reading = bench.plain(
-                recording, beams=task.beams, vad_filter=task.vad_filter
-            )
-        else:
-            reading = bench.file(recording)
-        yield [(recording, reading)]
+        return bench.live(batch, streams=task.streams)
+    if task.beams:
+        return [
+            bench.plain(r, beams=task.beams, vad_filter=task.vad_filter) for r in batch
+        ]
+    return [bench.file(r) for r in batch]
 
 
 def settings(given: Sequence[str]) -> Config:
@@ -160,13 +155,12 @@ def run(arguments: argparse.Namespace) -> None:
         bench = Bench(folder, config, seed=_SEED)
         facts = provenance("quality.real", seed=_SEED)
 
-        def known(recordings: Sequence[Recording]) -> list[Recording]:
-            languages = (*bench.languages, None)
-            return [r for r in recordings if r.language in languages]
-
-        for task in tasks(
-            known(chosen), known(joined), arguments.only, arguments.streams
-        ):
+        languages = (*bench.languages, None)
+        readable, streamable = (
+            [r for r in recordings if r.language in languages]
+            for recordings in (chosen, joined)
+        )
+        for task in tasks(readable, streamable, arguments.only, arguments.streams):
             text = " ".join(sorted(arguments.set)) if task.takes_settings else ""
             keys = {
                 r.name: Key(weights, task.reader, text, r.name) for r in task.recordings
@@ -174,8 +168,10 @@ def run(arguments: argparse.Namespace) -> None:
             wanted += keys.values()
             if not arguments.report:
                 _make(bench, task, keys, model, results, facts)
+    if not results.rows.keys() & set(wanted):
+        raise ConfigError("there is nothing to report: no recording was read")
     folder = arguments.out or arguments.work
-    print(write_report(folder, results, wanted, _command(arguments)))
+    print(write_report(folder, results.rows, wanted, _command(arguments)))
 
 
 def _make(
@@ -186,29 +182,36 @@ def _make(
     results: Results,
     facts: Mapping[str, Any],
 ) -> None:
-    """Make the readings of one task that are not there yet, and keep them."""
-    missing = [r for r in task.recordings if keys[r.name] not in results]
-    if not missing:
-        return
-    # Streams that ran together are measured together again.
-    part = dataclasses.replace(task, recordings=missing)
+    """Make the readings of one task that are not there yet, and keep them.
+
+    Recordings that are read together are read together again if one is missing.
+    """
+    batches = [
+        batch
+        for batch in _batches(task)
+        if any(keys[r.name] not in results.rows for r in batch)
+    ]
     started = told = time.monotonic()
-    done_s, total_s = 0.0, sum(r.seconds for r in missing)
-    for group in read(bench, part):
-        for recording, reading in group:
-            span = bench.speech(recording)
-            results.add(
-                row(keys[recording.name], model, recording, span, reading, facts)
-            )
+    done_s, total_s = 0.0, sum(r.seconds for batch in batches for r in batch)
+    for batch in batches:
+        for recording, reading in zip(batch, read(bench, task, batch)):
+            speech, key = bench.speech(recording), keys[recording.name]
+            results.add(row(key, model, recording, speech, reading, facts))
             done_s += recording.seconds
         now = time.monotonic()
-        if now - told >= _TELL_S or done_s >= total_s:
+        if now - told >= _TELL_S or batch is batches[-1]:
             told = now
             print(
                 f"{model} {task.reader}: {done_s:.0f} of {total_s:.0f} s of audio "
                 f"in {now - started:.0f} s",
                 file=sys.stderr,
             )
+
+
+def _batches(task: Task) -> list[Sequence[Recording]]:
+    size = together(task.streams) if task.streams else 1
+    recordings = task.recordings
+    return [recordings[i : i + size] for i in range(0, len(recordings), size)]
 
 
 def _label(name: str) -> str:

@@ -5,7 +5,7 @@ Pure: rows in, numbers out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,16 +54,16 @@ class Figures:
     completed_s: float | None = None  # last completed segment after the last voice
 
 
-def figures(row: Row, known: Callable[[Key], Row | None]) -> Figures:
-    """The figures of one row; ``known`` gives the rows that it is compared with."""
+def figures(row: Row, known: Mapping[Key, Row]) -> Figures:
+    """The figures of one row; ``known`` has the rows that it is compared with."""
     language, weights = row.language, row.key.weights
     reference = sentences(row.texts, language)
     segments = row.reading.segments
     said, heard = _units_of(row)
     seen = account(row.reading.views)
     is_live = row.key.reader.startswith("live")
-    yardstick = known(Key(weights, YARDSTICK, "", row.key.recording))
-    parts = [known(Key(weights, YARDSTICK, "", name)) for name in row.parts]
+    yardstick = known.get(Key(weights, YARDSTICK, "", row.key.recording))
+    parts = [known.get(Key(weights, YARDSTICK, "", name)) for name in row.parts]
     counted = [_units_of(part) for part in parts if part is not None]
     if len(counted) < len(parts):  # a sum of some of them would mislead
         counted = []

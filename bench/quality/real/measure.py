@@ -16,7 +16,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from whisper_live.session.events import ClientOptions
 from whisper_live.vad.silero import SileroModel
 from whisper_live.vad.whisper_boost import speech_detectors
 
-__all__ = ["Bench", "Reading"]
+__all__ = ["Bench", "Reading", "together"]
 
 WORKERS = 2  # of the simulated machine: one thread each, as on two cores
 _QUIET_AFTER_S = 2.5  # beyond the hangover
@@ -56,6 +56,14 @@ class Reading:
     views: tuple[View, ...] = ()  # of live text
     suppressed: int = 0  # segments that the daemon took for inventions
     dropped: int = 0  # spans that it gave up
+
+
+def together(streams: int) -> int:
+    """How many recordings to give to ``Bench.live`` at a time.
+
+    A lone stream needs no company; many are to run for longer than they need to start.
+    """
+    return 1 if streams == 1 else _EXCHANGE * streams
 
 
 class Bench:
@@ -132,24 +140,15 @@ class Bench:
             await asyncio.gather(running, return_exceptions=True)
         return tuple(Segment(c.start_s, c.end_s, c.text) for c in captions.completed)
 
-    def live(
-        self, recordings: Sequence[Recording], *, streams: int
-    ) -> Iterator[list[tuple[Recording, Reading]]]:
-        """Live sessions, so many at a time; what was read, in groups as it is done.
+    def live(self, recordings: Sequence[Recording], *, streams: int) -> list[Reading]:
+        """Live sessions in one simulation, so many at a time.
 
-        A group is one simulation.  Within it, each stream's recordings follow one
-        another, every one in a session of its own.
+        Each stream's recordings follow one another, every one in a session of its own.
         """
-        size = 1 if streams == 1 else _EXCHANGE * streams
-        for begin in range(0, len(recordings), size):
-            group = recordings[begin : begin + size]
-            yield list(zip(group, self._listen(group, streams)))
-
-    def _listen(self, group: Sequence[Recording], streams: int) -> list[Reading]:
-        chance = random.Random(f"{self._seed} {group[0].name}")
+        chance = random.Random(f"{self._seed} {recordings[0].name}")
         free = [0.0] + [chance.uniform(0, _STAGGER_S) for _ in range(streams - 1)]
         clients = []
-        for recording in group:
+        for recording in recordings:
             lane = free.index(min(free))
             client = self._stream(recording, starts_at=free[lane])
             free[lane] += len(client.samples) / SAMPLE_RATE + _BETWEEN_S

@@ -36,7 +36,7 @@ _SHORTEST_GAP_S, _LONGEST_GAP_S = 0.6, 1.5  # between joined utterances
 class Recording:
     """One recording, or several of one speaker joined in order."""
 
-    name: str  # corpus/file, or corpus/joined-speaker
+    name: str  # corpus/file, or corpus/joined-speaker-count
     corpus: str
     files: tuple[Path, ...]
     texts: tuple[str, ...]  # of each file; empty where what was said is not known
@@ -160,7 +160,7 @@ def join_voices(recordings: Iterable[Recording], corpus: str) -> Iterator[Record
             voices.setdefault(key, []).append(recording)
     for (speaker, language), parts in voices.items():
         yield Recording(
-            name=f"{corpus}/joined-{speaker}",
+            name=f"{corpus}/joined-{speaker}-{len(parts)}",
             corpus=corpus,
             files=tuple(itertools.chain.from_iterable(p.files for p in parts)),
             texts=tuple(itertools.chain.from_iterable(p.texts for p in parts)),

@@ -15,7 +15,7 @@ from bench.quality.real.figures import (
 )
 from bench.quality.real.figures import figures as count
 from bench.quality.real.figures import percentiles, share
-from bench.quality.real.results import Key, Results, Row
+from bench.quality.real.results import Key, Row
 from bench.quality.real.scoring import BY_CHARACTER
 from bench.report import table
 
@@ -53,15 +53,15 @@ Group = Callable[[Figures], bool]
 
 
 def write_report(
-    folder: Path, results: Results, keys: Sequence[Key], command: str
+    folder: Path, known: Mapping[Key, Row], keys: Sequence[Key], command: str
 ) -> Path:
     """Write ``report.md``, ``figures.jsonl`` and plots; the path of the first.
 
-    ``keys`` are the readings to report, as far as they are there.
+    ``keys`` are the readings to report, as far as they are known.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [row for key in keys if (row := results.get(key)) is not None]
-    figures = [count(row, results.get) for row in rows]
+    rows = [known[key] for key in keys if key in known]
+    figures = [count(row, known) for row in rows]
     with (folder / "figures.jsonl").open("w", encoding="utf-8") as file:
         for each in figures:
             print(json.dumps(_short(each), separators=(",", ":")), file=file)

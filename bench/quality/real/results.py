@@ -86,12 +86,10 @@ class Results:
                 self._rows[found.key] = found
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._rows
-
-    def get(self, key: Key) -> Row | None:
-        """The newest row with this key."""
-        return self._rows.get(key)
+    @property
+    def rows(self) -> Mapping[Key, Row]:
+        """The newest row of each key."""
+        return self._rows
 
     def add(self, row: Row) -> None:
         """Keep a row, on disk before this returns."""

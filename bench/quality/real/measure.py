@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from faster_whisper import WhisperModel
@@ -26,14 +24,16 @@ from faster_whisper import WhisperModel
 from bench.quality.real.reader import Segment, View, views
 from bench.quality.real.recordings import Recording, load
 from bench.quality.simulation import Measured, Simulation, Stream
-from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
-from whisper_live.commands.transcribe import Transcriber
+from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples, samples_to_s
 from whisper_live.config.model import Config
 from whisper_live.inference.ctranslate2 import engine as ctranslate2
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import Metrics
-from whisper_live.protocols import whisperlive as protocol
-from whisper_live.session.events import ClientOptions
+from whisper_live.offline.transcriber import Transcriber
+from whisper_live.protocols.base import for_model
+from whisper_live.protocols.whisperlive import client as wire
+from whisper_live.protocols.whisperlive.handshake import ClientOptions, read_options
+from whisper_live.session.updates import Update
 from whisper_live.vad.silero import SileroModel
 from whisper_live.vad.whisper_boost import speech_detectors
 
@@ -129,16 +129,22 @@ class Bench:
         running = asyncio.create_task(worker.run())
         transcriber = Transcriber(self._config, worker, self._detector)
         try:
-            captions = await transcriber.transcribe(
+            updates: list[Update] = []
+            await transcriber.transcribe(
                 recording.name,
                 iter([load(recording)]),
-                self._options(recording.language),
+                self._options(recording.language).session,
+                updates.append,
             )
         finally:
             await worker.close()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        return tuple(Segment(c.start_s, c.end_s, c.text) for c in captions.completed)
+        return tuple(
+            Segment(samples_to_s(s.start), samples_to_s(s.end), s.text)
+            for update in updates
+            for s in update.completed
+        )
 
     def live(self, recordings: Sequence[Recording], *, streams: int) -> list[Reading]:
         """Live sessions in one simulation, so many at a time.
@@ -164,7 +170,7 @@ class Bench:
         return [_reading(client, costs[client.session.name]) for client in clients]
 
     def _stream(self, recording: Recording, *, starts_at: float) -> Stream:
-        quiet_s = self._config.speech.hangover_ms / 1000 + _QUIET_AFTER_S
+        quiet_s = self._config.speech.patience().hangover_ms / 1000 + _QUIET_AFTER_S
         samples = load(recording, quiet_after_s=quiet_s)
         speech = self._detector().score(_frames(samples))
         options = self._options(recording.language)
@@ -172,17 +178,12 @@ class Bench:
 
     def _options(self, language: str | None) -> ClientOptions:
         """What a client's handshake comes to that wants all segments each time."""
-        wishes: dict[str, Any] = {
-            "uid": "bench",
-            "language": language,
-            "task": "transcribe",
-            "send_last_n_segments": 0,
-        }
-        return protocol.parse_handshake(
-            json.dumps(wishes),
-            defaults=self._config.speech,
-            languages=self.languages,
+        wishes = wire.handshake(
+            client="bench", language=language, send_last_n_segments=0
         )
+        options = read_options(wishes, defaults=self._config.speech)
+        fitting = for_model(options.session, self.languages)
+        return dataclasses.replace(options, language=fitting.language)
 
 
 def _reading(client: Stream, engine_s: float) -> Reading:

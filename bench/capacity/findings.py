@@ -56,8 +56,8 @@ def _objective_text(objective: Objective) -> str:
     return (
         f"Objective: p95 of partial lag at most {objective.partial_p95_s:g} s, p95 "
         f"until an utterance's text stands at most {objective.stands_p95_s:g} s, p95 "
-        f"of finals after the end of speech at most {objective.final_p95_s:g} s, nobody "
-        "refused or failed, no speech given up, word errors as for one stream; "
+        f"of finals after the end of speech at most {objective.final_p95_s:g} s, "
+        "nobody refused or failed, no speech given up, word errors as for one stream; "
         "of marks none lost, doubled, out of order or invented.\n"
     )
 

@@ -69,13 +69,18 @@ class AccessConfig:
     )
     allowed_hosts: str = setting(
         "",
-        "further names browsers may know this server by, as in a.example,b; * is any",
+        "further host names of this server that web pages may use, as in a.example,b; "
+        "* allows any, which lets any page on the network connect",
     )
     allowed_origins: str = setting(
-        "", "further Origins that may connect, as in https://a.example; * is any"
+        "",
+        "further origins of web pages that may connect, as in https://a.example; * "
+        "allows any",
     )
     trusted_proxies: str = setting(
-        "", "addresses or networks whose X-Forwarded-For is believed"
+        "",
+        "addresses or networks of proxies; from them X-Forwarded-For tells the "
+        "client's address",
     )
 
 
@@ -111,10 +116,16 @@ class EngineConfig:
         "session's own when empty",
     )
     model_memory_mb: int = setting(
-        0, "most that further models may take together, estimated; 0 is no bound", low=0
+        0,
+        "memory in MB that further models may take together, by an estimate; higher "
+        "keeps more of them loaded; 0 is no limit",
+        low=0,
     )
     model_idle_s: float = setting(
-        600.0, "a further model without sessions is unloaded then; 0 is never", low=0
+        600.0,
+        "seconds after which a further model without sessions is unloaded; higher "
+        "spares reloading and keeps its memory; 0 is never",
+        low=0,
     )
     engine: str = setting(
         "local",
@@ -127,16 +138,31 @@ class EngineConfig:
         "auto", "auto is float16 on CUDA and int8 on CPU; or any CTranslate2 type"
     )
     workers: int = setting(
-        0, "calls at the same time; 0 chooses from the cores", low=0, high=64
+        0,
+        "engine calls at the same time; more: more streams if cores are idle, and each "
+        "call slower if not; 0 chooses by the cores",
+        low=0,
+        high=64,
     )
-    threads: int = setting(0, "threads of one call on CPU; 0 chooses", low=0, high=256)
+    threads: int = setting(
+        0,
+        "CPU threads of one engine call; more: a call is faster, fewer run beside it; "
+        "0 chooses",
+        low=0,
+        high=256,
+    )
     nice: int = setting(
-        10, "how far calls on CPU give way to all other threads", low=0, high=19
+        10,
+        "nice level of engine calls on a CPU; higher: audio of all clients is taken in "
+        "sooner, text comes later on a full machine",
+        low=0,
+        high=19,
     )
     audio_context: str = setting(
         "auto",
-        "encoder length per call: full (30 s), auto (short where the model was "
-        "trained for it), or a floor in seconds",
+        "audio that the encoder computes for each call: full (30 s), auto (short where "
+        "the model was trained for it), or the least seconds; shorter is faster, and "
+        "stock models make mistakes below 10",
     )
     beam_size: int = setting(
         0,
@@ -145,8 +171,10 @@ class EngineConfig:
         low=0,
         high=10,
     )
-    oracle_call_s: float = setting(0.0, "oracle: cost of one call", low=0)
-    oracle_row_s: float = setting(0.0, "oracle: further cost of each row", low=0)
+    oracle_call_s: float = setting(0.0, "oracle: seconds that a call takes", low=0)
+    oracle_row_s: float = setting(
+        0.0, "oracle: further seconds for each request in it", low=0
+    )
 
     @property
     def offered_models(self) -> frozenset[str]:
@@ -206,12 +234,25 @@ class EngineConfig:
 class BatchConfig:
     """How requests of different sessions share a call."""
 
-    batch_size: int = setting(4, "most requests in one call", low=1, high=256)
+    batch_size: int = setting(
+        4,
+        "most requests in one engine call; more: more streams, above all on a GPU, and "
+        "each waits longer for its call",
+        low=1,
+        high=256,
+    )
     batch_window_ms: float = setting(
-        50.0, "longest wait of the oldest request for a fuller batch", low=0, high=5000
+        50.0,
+        "milliseconds that the oldest request waits at most for a fuller call; higher: "
+        "fuller calls, later text",
+        low=0,
+        high=5000,
     )
     request_timeout_s: float = setting(
-        60.0, "a request without an outcome after this has failed", low=0.1
+        60.0,
+        "seconds after which a request without an outcome has failed, and its span is "
+        "reported as dropped",
+        low=0.1,
     )
 
 
@@ -239,29 +280,48 @@ class SpeechConfig:
     """How speech is found."""
 
     vad_threshold: float = setting(
-        0.4, "speech probability that starts an utterance", low=0.05, high=0.95
+        0.4,
+        "speech probability that starts an utterance; higher: less noise is taken for "
+        "speech, soft speech is missed",
+        low=0.05,
+        high=0.95,
     )
     vad_release: float = setting(
-        0.25, "probability below which speech may have ended", low=0.01, high=0.95
+        0.25,
+        "speech probability below which speech may have ended; higher: utterances end "
+        "sooner",
+        low=0.01,
+        high=0.95,
     )
     vad_gain: float = setting(
         4.0,
-        "how many times as loud the speech detector hears the audio (clipped); with 1 "
-        "it loses more whispering in noise",
+        "factor on the audio that the speech detector is given; higher: more "
+        "whispering is found, and more noise taken for speech; 1 changes nothing",
         low=1,
         high=100,
     )
-    vad_prominence: float = setting(
+    whisper_boost: float = setting(
         8.0,
-        "how many times a doubtful hiss (whispering?) counts that stands out from the "
-        "background; with 1 none does",
+        "how strongly the speech probability of doubtful hiss is raised where it "
+        "stands out from the background; higher: more whispering is found, and more "
+        "noise taken for speech; 1 raises nothing",
         low=1,
         high=100,
     )
     min_speech_ms: float = setting(
-        96.0, "less voiced time than this was a click, not speech", low=0, high=2000
+        96.0,
+        "milliseconds of voice below which a sound was a click; higher: fewer false "
+        "starts, very short words are missed",
+        low=0,
+        high=2000,
     )
-    preroll_ms: float = setting(300.0, "audio kept before speech", low=0, high=2000)
+    preroll_ms: float = setting(
+        300.0,
+        "milliseconds of audio before speech that are decoded with it; higher: no "
+        "first sound is lost, and more noise is decoded",
+        low=0,
+        high=2000,
+    )
     latency: str = setting(
         "balanced",
         "how long completed text waits for more of its sentence: fast completes after "
@@ -304,34 +364,64 @@ class StreamConfig:
     """When windows are decoded and when text is settled."""
 
     partial_interval_s: float = setting(
-        2.0, "new audio per partial when the engine is busy", low=0.2, high=30
+        2.0,
+        "seconds of new audio between two partials when the engine is busy; higher: "
+        "less work, later partials",
+        low=0.2,
+        high=30,
     )
     partial_floor_s: float = setting(
-        0.5, "new audio per partial when the engine is idle", low=0.1, high=30
+        0.5,
+        "seconds of new audio between two partials when the engine is idle; higher: "
+        "less work, later partials",
+        low=0.1,
+        high=30,
     )
     max_window_s: float = setting(
-        28.0, "a window is split at its quietest frame before this", low=5, high=30
+        28.0,
+        "seconds of speech without a pause before which a window is split at its "
+        "quietest frame; lower: less context for each reading",
+        low=5,
+        high=30,
     )
     max_buffer_s: float = setting(
-        30.0, "undecided audio kept; then the socket is read no further", low=10
+        30.0,
+        "seconds of audio without final text that a session keeps; then its socket is "
+        "read no further; higher costs 64 KB of memory a second",
+        low=10,
     )
     commit_after_s: float = setting(
-        6.0, "a longer window is shortened at a boundary of agreed words", low=2
+        6.0,
+        "seconds after which a window is cut behind words that two readings agree on; "
+        "higher: more context for each reading, more work",
+        low=2,
     )
     context_chars: int = setting(
-        120, "committed text given to the engine as context", low=0, high=1000
+        120,
+        "characters of committed text that the engine is given as context; higher: "
+        "names stay the same, and mistakes are repeated more often",
+        low=0,
+        high=1000,
     )
     final_pass: bool = setting(
         False, "read each recording once more after its end, without being asked"
     )
     final_pass_max_s: float = setting(
-        4 * 3600.0, "longest recording kept for the final pass", low=1
+        4 * 3600.0,
+        "seconds of a recording that are kept for the final pass; the rest is reported "
+        "as dropped",
+        low=1,
     )
     final_pass_timeout_s: float = setting(
-        600.0, "time for the final pass; what is not read by then is reported", low=1
+        600.0,
+        "seconds that the final pass may take; what is not read by then is reported",
+        low=1,
     )
     stall_flush_s: float = setting(
-        3.0, "open speech is finished when no audio came for this long", low=0.5
+        3.0,
+        "seconds without any audio after which open speech is finished; higher waits "
+        "longer for a client with a bad network",
+        low=0.5,
     )
 
 
@@ -339,38 +429,62 @@ class StreamConfig:
 class LimitConfig:
     """What one client, and all together, may ask for."""
 
-    max_sessions: int = setting(64, "sessions at the same time", low=1)
-    max_sessions_per_address: int = setting(
-        0, "sessions of one address; 0 is no limit", low=0
+    max_sessions: int = setting(
+        64,
+        "sessions at the same time; more clients are told to wait; capacity measures "
+        "what this machine carries",
+        low=1,
     )
-    max_sessions_per_key: int = setting(0, "sessions of one key; 0 is no limit", low=0)
+    max_sessions_per_address: int = setting(
+        0, "sessions of one address at the same time; 0 is no limit", low=0
+    )
+    max_sessions_per_key: int = setting(
+        0, "sessions of one key at the same time; 0 is no limit", low=0
+    )
     max_queue_delay_s: float = setting(
         2.0,
-        "delay of requests or audio from which new clients have to wait; 0 is never",
+        "seconds of delay, of requests or of audio taken in, from which new clients "
+        "are told to wait; higher lets more in and delays all; 0 is never",
         low=0,
     )
     max_session_s: float = setting(
-        0.0, "longest session, then DISCONNECT; 0 is no limit", low=0
+        0.0,
+        "seconds that a session may last; then it gets its text and DISCONNECT; 0 is "
+        "no limit",
+        low=0,
     )
     idle_timeout_s: float = setting(
-        60.0, "a client that sends no bytes for this long is closed", low=1
+        60.0, "seconds without a byte after which a client is closed", low=1
     )
     handshake_timeout_s: float = setting(
-        10.0, "time for the first message after connecting", low=0.5
+        10.0, "seconds for the first message after connecting", low=0.5
     )
-    max_message_bytes: int = setting(1 << 20, "largest message", low=1024)
+    max_message_bytes: int = setting(
+        1 << 20, "bytes of the largest message that a client may send", low=1024
+    )
     max_unsent: int = setting(
-        64, "messages a client may leave unread before it is closed", low=4
+        64,
+        "messages that a client may leave unread before it is closed; higher costs "
+        "memory for each",
+        low=4,
     )
     audio_rate: float = setting(
-        2.0, "audio read per second of real time after the burst; 0 is no limit", low=0
+        2.0,
+        "seconds of audio that are read per second, after the burst; higher lets files "
+        "through faster and live streams wait; 0 is no limit",
+        low=0,
     )
     audio_burst_s: float = setting(
-        30.0, "audio that may come faster than audio-rate", low=0
+        30.0, "seconds of audio that may come faster than audio-rate", low=0
     )
-    ingest_threads: int = setting(2, "threads that decode and score", low=1, high=64)
+    ingest_threads: int = setting(
+        2, "threads that decode audio and detect speech", low=1, high=64
+    )
     drain_timeout_s: float = setting(
-        20.0, "time to flush all sessions at shutdown", low=0
+        20.0,
+        "seconds for all sessions to get their last text at shutdown; systemd must "
+        "wait longer",
+        low=0,
     )
 
 
@@ -379,10 +493,14 @@ class LogConfig:
     """What the server says about itself."""
 
     log_level: str = setting(
-        "info", "least severe level", choices=("debug", "info", "warning", "error")
+        "info",
+        "least severe messages in the log",
+        choices=("debug", "info", "warning", "error"),
     )
-    log_format: str = setting("plain", "line format", choices=("plain", "json"))
-    log_transcripts: bool = setting(False, "put recognised text into the log")
+    log_format: str = setting(
+        "plain", "form of a line in the log", choices=("plain", "json")
+    )
+    log_transcripts: bool = setting(False, "write recognised text into the log")
     record: str = setting(
         "", "directory for event logs of sessions, to replay them; they contain text"
     )

@@ -1,10 +1,11 @@
-"""The benefit of the doubt for whispering, which Silero loses where there is noise.
+"""Raises the speech probability of whispering, which Silero scores too low in noise.
 
-There is no voice in it, and it is soft.  So Silero hears everything louder, and of what
-it then doubts counts for more what is itself a hiss, stands out from the background and
-is not ruled out.  Voices and tones are left to Silero, who knows them; steady noise
-stands out from nothing.  Whether there are words in the rest is for the engine and for
-suppression to say.  ``bench.quality --only missed`` has what it is worth.
+Whispering has no voice and is soft.  So Silero is given all audio louder, and of what
+it then doubts the probability is raised where a frame is a hiss (flat spectrum), stands
+out from the background and is not ruled out.  Voices and tones keep Silero's own score;
+steady noise stands out from nothing.  Whether there are words in the rest is for the
+engine and the hallucination filter to say.  ``bench.quality --only missed`` has what
+it is worth.
 
 Owns the level of the background.  Knows nothing of thresholds or utterances.
 """
@@ -22,7 +23,7 @@ from whisper_live.audio import FRAME_S, FRAME_SAMPLES, Samples
 from whisper_live.config.model import SpeechConfig
 from whisper_live.vad.silero import Detector, SileroModel
 
-__all__ = ["Amplified", "Prominence", "speech_detectors"]
+__all__ = ["Amplified", "WhisperBoost", "speech_detectors"]
 
 _BACKGROUND_FRAMES = round(4 / FRAME_S)  # speech has a gap in less than that
 _SMOOTHED_FRAMES = 3  # a background is not as low as its lowest frame
@@ -38,7 +39,7 @@ _RULED_OUT, _CERTAIN = 0.02, 0.9  # probabilities beyond these stay what they ar
 
 
 class Amplified:
-    """A detector that hears the stream ``gain`` times as loud, clipped at full scale.
+    """A detector that is given the stream louder by ``gain``, clipped at full scale.
 
     Clipping costs nothing: of voices 12 dB over full scale as many frames are speech.
     """
@@ -52,8 +53,8 @@ class Amplified:
         return self._detector.score(np.clip(frames * self._gain, -1.0, 1.0))
 
 
-class Prominence:
-    """A detector whose doubtful hiss counts ``weight`` times where it stands out.
+class WhisperBoost:
+    """A detector that raises the probability of doubtful hiss which stands out.
 
     As if so many detectors had each said ``p`` of a frame, independently, and one of
     them were enough: ``1 - (1 - p) ** weight``.  A weight of 1 changes nothing.
@@ -124,14 +125,14 @@ def _flatness(frames: Samples) -> NDArray[np.float64]:
 
 
 def speech_detectors(config: SpeechConfig) -> Callable[[], Detector]:
-    """What makes one stream's detector: Silero, loaded once, and the benefit of doubt.
+    """What makes one stream's detector: Silero, loaded once, with gain and boost.
 
     Raises ``ConfigError`` as ``SileroModel`` does.
     """
     silero = SileroModel()
 
     def detector() -> Detector:
-        doubting = Prominence(silero.detector(), config.vad_prominence)
+        doubting = WhisperBoost(silero.detector(), config.whisper_boost)
         return Amplified(doubting, config.vad_gain)
 
     return detector

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from whisper_live.audio import FRAME_SAMPLES, Samples
-from whisper_live.vad.whisper_boost import Amplified, Prominence
+from whisper_live.vad.whisper_boost import Amplified, WhisperBoost
 
 
 class Doubting:
@@ -28,7 +28,7 @@ def at(*levels_db: float) -> Samples:
 
 
 def test_what_stands_out_counts_so_many_times() -> None:
-    speech = Prominence(Doubting(0.2), 4.0).score(at(*[-40] * 20, -20, -29, -37, -40))
+    speech = WhisperBoost(Doubting(0.2), 4.0).score(at(*[-40] * 20, -20, -29, -37, -40))
     assert speech[:20] == pytest.approx(0.2)
     assert speech[20] == speech[21] == pytest.approx(1 - 0.8**4)
     assert speech[22] == speech[23] == pytest.approx(0.2)  # 3 dB are the background's
@@ -36,35 +36,35 @@ def test_what_stands_out_counts_so_many_times() -> None:
 
 def test_the_share_grows_with_the_level() -> None:
     # 7 dB: half of the way from what counts for nothing to what counts in full
-    speech = Prominence(Doubting(0.2), 3.0).score(at(*[-40] * 20, -33))
+    speech = WhisperBoost(Doubting(0.2), 3.0).score(at(*[-40] * 20, -33))
     assert speech[20] == pytest.approx(1 - 0.8**2, abs=1e-5)
 
 
 def test_a_weight_of_one_leaves_it_to_the_detector() -> None:
-    speech = Prominence(Doubting(0.2), 1.0).score(at(*[-40] * 20, -10))
+    speech = WhisperBoost(Doubting(0.2), 1.0).score(at(*[-40] * 20, -10))
     assert speech == pytest.approx(0.2)
 
 
 def test_a_voice_or_a_tone_is_left_to_the_detector() -> None:
     tone = np.sin(2 * np.pi * 440 / 16_000 * np.arange(FRAME_SAMPLES))
     frames = np.concatenate([at(*[-40] * 20), 0.3 * tone[None].astype(np.float32)])
-    assert Prominence(Doubting(0.2), 4.0).score(frames) == pytest.approx(0.2)
+    assert WhisperBoost(Doubting(0.2), 4.0).score(frames) == pytest.approx(0.2)
 
 
 def test_certainty_stays_what_it_is() -> None:
     loud = at(*[-40] * 20, -10)
-    assert Prominence(Doubting(0.01), 4.0).score(loud) == pytest.approx(0.01)
-    assert Prominence(Doubting(1.0), 4.0).score(loud) == pytest.approx(1.0)
+    assert WhisperBoost(Doubting(0.01), 4.0).score(loud) == pytest.approx(0.01)
+    assert WhisperBoost(Doubting(1.0), 4.0).score(loud) == pytest.approx(1.0)
 
 
 def test_in_a_quiet_room_soft_sounds_do_not_stand_out() -> None:
-    speech = Prominence(Doubting(0.2), 4.0).score(at(*[-90] * 20, -47, -30))
+    speech = WhisperBoost(Doubting(0.2), 4.0).score(at(*[-90] * 20, -47, -30))
     assert speech[20] == pytest.approx(0.2)
     assert speech[21] == pytest.approx(1 - 0.8**4)
 
 
 def test_what_lasts_becomes_the_background() -> None:
-    speech = Prominence(Doubting(0.2), 4.0).score(at(*[-40] * 9, *[-20] * 200))
+    speech = WhisperBoost(Doubting(0.2), 4.0).score(at(*[-40] * 9, *[-20] * 200))
     assert speech[9:130] == pytest.approx(1 - 0.8**4)
     assert speech[140:] == pytest.approx(0.2)
 
@@ -73,9 +73,9 @@ def test_what_lasts_becomes_the_background() -> None:
 def test_any_cut_gives_what_one_call_gives(size: int) -> None:
     levels = np.random.default_rng(3).normal(-35, 8, 400)
     frames = at(*levels)
-    whole = Prominence(Doubting(0.2), 4.0).score(frames)
+    whole = WhisperBoost(Doubting(0.2), 4.0).score(frames)
     assert len(set(whole.tolist())) > 50
-    one = Prominence(Doubting(0.2), 4.0)
+    one = WhisperBoost(Doubting(0.2), 4.0)
     cut = [one.score(frames[i : i + size]) for i in range(0, 400, size)]
     assert np.array_equal(np.concatenate(cut), whole)
     assert not len(one.score(frames[:0]))

@@ -107,10 +107,11 @@ def find_cut(
     """The latest safe cut of the window ``start..end``, or None.
 
     ``agreed`` leading words of ``segments`` are confirmed, and so must be the first one
-    behind the cut: where a word ends is not certain before.  Between two of the
-    engine's segments if possible; else, in a window twice as long as
-    ``shorten_after``, behind a word, for which the segments must carry word times.
-    Behind a word the speech goes on, so enough words are left there to join the pieces.
+    behind the cut: where a word ends is not certain before.  Behind the end of a
+    sentence if possible, for what follows is read without what comes before; else, in a
+    window twice as long as ``shorten_after``, between two of the engine's segments, or
+    behind a word, for which the segments must carry word times.  There the speech goes
+    on, so enough words are left to join the pieces.
     """
 
     def quiet_between(left: int, right: int) -> int | None:
@@ -127,6 +128,7 @@ def find_cut(
     if end - start < shorten_after:
         return None
     heard = [word for segment in segments for word in split_words(segment.text)]
+    is_long = end - start >= 2 * shorten_after
     best: Cut | None = None
     count = 0
     for index, (segment, after) in enumerate(zip(segments, segments[1:]), 1):
@@ -134,9 +136,13 @@ def find_cut(
         if count >= agreed:
             break
         at = quiet_between(segment.end, after.start)
-        if at is not None:
-            best = made(count, at, [settled(s) for s in segments[:index]])
-    if best is not None or not segments or end - start < 2 * shorten_after:
+        if at is None:
+            continue
+        found = made(count, at, [settled(s) for s in joined(segments[:index])])
+        is_whole = ends_sentence(segment.text)
+        if is_whole or is_long and not (best and ends_sentence(best.segments[-1].text)):
+            best = found
+    if best is not None or not segments or not is_long:
         return best
     # No segment but the first was confirmed, so only its own words can be decided.
     words = segments[0].words

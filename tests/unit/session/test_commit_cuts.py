@@ -51,7 +51,7 @@ def cut(
 
 
 def test_a_short_window_is_not_cut() -> None:
-    parts = (untimed(0, 2, " a b"), untimed(3, 4, " c"))
+    parts = (untimed(0, 2, " a b."), untimed(3, 4, " c"))
     assert cut(*parts, agreed=3, end=5.9) is None
     assert cut(*parts, agreed=3, end=6) is not None
 
@@ -65,19 +65,29 @@ def test_between_the_latest_agreed_segments() -> None:
     assert found == Cut(
         3,
         round(4.5 * S),
-        (Segment(0, 2 * S, " a b", True), Segment(round(2.2 * S), 4 * S, " c", True)),
+        (Segment(0, 4 * S, " a b c", True),),
         Stitch(round(4.5 * S), " c", ()),
     )
 
 
+def test_behind_the_end_of_a_sentence_if_there_is_one() -> None:
+    parts = (untimed(0, 2, " a b."), untimed(3, 4, " c"), untimed(5, 6, " d"))
+    for end in (6, 13):
+        found = cut(*parts, agreed=4, end=end)
+        assert found is not None and found.words == 2, "not inside the next one"
+    inside = (untimed(0, 2, " a b"), untimed(3, 4, " c"))
+    assert cut(*inside, agreed=3, end=11.9) is None, "the sentence may end soon"
+    assert cut(*inside, agreed=3, end=12) is not None
+
+
 def test_no_cut_outside_the_window() -> None:
-    at_end = (untimed(0, 8, " a"), untimed(8, 9, " b"))
+    at_end = (untimed(0, 8, " a."), untimed(8, 9, " b"))
     found = cut(*at_end, agreed=2, end=8)
     assert found is not None and found.at == 8 * S - FRAME_SAMPLES
-    at_start = (untimed(0, 0, " a"), untimed(0, 9, " b"))
+    at_start = (untimed(0, 0, " a."), untimed(0, 9, " b"))
     found = cut(*at_start, agreed=2, end=8)
     assert found is not None and found.at == FRAME_SAMPLES
-    beyond = (untimed(0, 12, " a"), untimed(12, 13, " b"))
+    beyond = (untimed(0, 12, " a."), untimed(12, 13, " b"))
     assert cut(*beyond, agreed=2, end=8) is None
 
 

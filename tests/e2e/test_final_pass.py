@@ -11,7 +11,7 @@ from tests.e2e.support import quick, running, whole_session
 from whisper_live.config.model import Config, StreamConfig
 from whisper_live.inference.types import Request, RequestKind
 from whisper_live.offline import final_pass
-from whisper_live.offline.final_pass import plan_windows
+from whisper_live.offline.reader import plan
 from whisper_live.session.options import VadOptions
 from whisper_live.testing.marks import read_numbers, write_speech
 from whisper_live.testing.oracle import Behaviour
@@ -97,8 +97,8 @@ async def test_a_long_recording_goes_through_a_file(
 
 
 def test_windows_hold_all_speech_and_stay_under_the_limit() -> None:
-    speech = bytes(([255] * 100 + [0] * 40) * 30)
-    windows = plan_windows(speech, VadOptions())
+    speech = ([1.0] * 100 + [0.0] * 40) * 30
+    windows = plan(speech, VadOptions())
     assert all(end - start <= 28 * 16000 for start, end in windows)
     assert all(a[1] <= b[0] for a, b in zip(windows, windows[1:], strict=False))
     for utterance in range(30):

@@ -12,51 +12,23 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
+from whisper_live.audio import Samples, s_to_samples
 from whisper_live.config.model import Config
-from whisper_live.inference.types import (
-    Cancelled,
-    Hypothesis,
-    Outcome,
-    Request,
-    RequestFailed,
-)
-from whisper_live.session.commit import settled
+from whisper_live.offline.reader import AudioWindow, Reader, Submit, plan
 from whisper_live.session.decode_policy import DecodePolicy
-from whisper_live.session.endpointing import speech_spans
 from whisper_live.session.events import Frames
 from whisper_live.session.hallucination import HallucinationFilter
-from whisper_live.session.language import SpokenLanguage
-from whisper_live.session.options import SessionOptions, VadOptions
+from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Dropped, FinalTranscript, Segment, Update
 from whisper_live.text.wer import word_error_rate
 
-__all__ = ["FinalPass", "plan_windows"]
+__all__ = ["FinalPass"]
 
 _IN_MEMORY_BYTES = 8 << 20  # four minutes; a longer recording goes to a file
-_WINDOW = s_to_samples(28.0)
-
-Submit = Callable[[Request, Callable[[Outcome], None]], None]
-
-
-def plan_windows(speech: bytes, options: VadOptions) -> list[tuple[int, int]]:
-    """Spans that hold all speech and are as long as a window may be.
-
-    ``speech`` has one byte per frame, its probability times 255.  Utterances are
-    joined while they fit: what was said before helps to understand what follows.
-    """
-    levels = (level / 255 for level in speech)
-    windows: list[tuple[int, int]] = []
-    for start, end in speech_spans(levels, options, longest=_WINDOW):
-        if windows and end - windows[-1][0] <= _WINDOW:
-            windows[-1] = (windows[-1][0], end)
-        else:
-            windows.append((start, end))
-    return windows
 
 
 class FinalPass:
@@ -106,40 +78,31 @@ class FinalPass:
         fails or comes too late is listed as ``dropped``, and what was longer than
         the server keeps.
         """
-        policy = DecodePolicy(
-            self._config, self._options, session=self._session, ids=ids
-        )
-        filter_ = HallucinationFilter(
-            no_speech_threshold=self._options.no_speech_threshold, suppressed=Counter()
-        )
-        language = SpokenLanguage(
-            self._options.language, multilingual=self._options.multilingual
+        reader = Reader(
+            self._options,
+            DecodePolicy(self._config, self._options, session=self._session, ids=ids),
+            HallucinationFilter(
+                no_speech_threshold=self._options.no_speech_threshold,
+                suppressed=Counter(),
+            ),
+            submit,
+            timeout_s=self._timeout_s,
         )
         segments: list[Segment] = []
         dropped: list[Dropped] = []
         text, read_to = "", 0
+        speech = [level / 255 for level in self._speech]
         try:
             async with asyncio.timeout(self._timeout_s):
-                for start, end in plan_windows(bytes(self._speech), self._options.vad):
-                    request = policy.accurate(
-                        self._read(start, end),
-                        start,
-                        language=language.current,
-                        context=text,
-                        timeout_s=self._timeout_s,
+                for start, end in plan(speech, self._options.vad):
+                    window = AudioWindow(start, self._read(start, end), speech, 0)
+                    read = await reader.read(
+                        window, lane=self._session, context=text, word_timestamps=True
                     )
-                    outcome = await _answer(submit, request)
                     read_to = end
-                    match outcome:
-                        case Hypothesis():
-                            heard = filter_.keep(outcome, self._evidence, is_final=True)
-                            language.settle(outcome, end - start, is_final=True)
-                            segments += [settled(segment) for segment in heard]
-                            text += "".join(segment.text for segment in heard)
-                        case RequestFailed():
-                            dropped.append(Dropped(start, end, outcome.error.kind))
-                        case Cancelled():
-                            dropped.append(Dropped(start, end, "cancelled"))
+                    segments += read.segments
+                    dropped += read.dropped
+                    text += read.text
         except TimeoutError:
             dropped.append(Dropped(read_to, self._kept, "timeout"))
         if self._kept < self._received:
@@ -156,18 +119,3 @@ class FinalPass:
         data = self._recording.read(2 * (end - start))
         samples: Samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
         return samples / np.float32(32768.0)
-
-    def _evidence(self, start: int, end: int) -> float:
-        frames = self._speech[start // FRAME_SAMPLES : -(-end // FRAME_SAMPLES)]
-        return sum(frames) / (255 * len(frames)) if frames else 1.0
-
-
-async def _answer(submit: Submit, request: Request) -> Outcome:
-    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-
-    def deliver(outcome: Outcome) -> None:
-        if not answer.done():  # the wait may have been given up
-            answer.set_result(outcome)
-
-    submit(request, deliver)
-    return await answer

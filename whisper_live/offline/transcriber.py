@@ -1,35 +1,40 @@
-"""Whole files through the daemon's own path: sessions, batch queue and engine.
+"""Whole files, several windows of each at a time.
 
-Each file is a session fed as fast as it accepts audio: the same detector, endpoints,
-batch queue and engine as live, so the same audio gives the same text.  Only what a
-reader would watch is left out: no partials.  Several files share batches as several
-speakers do.  Knows no files and no wires.
+A file is cut at its silences into windows as long as the model takes, which are read in
+full batches and with as many beams as faster-whisper takes: nobody waits for its first
+words, as a live reader does.  Several files share batches as several speakers do.
+Knows no files and no wires.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
-from whisper_live.audio import Samples, samples_to_s
+from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, Samples, samples_to_s
 from whisper_live.config.model import Config
-from whisper_live.inference.types import Outcome, Request, RequestKind
 from whisper_live.inference.worker import Worker
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
-from whisper_live.session.driver import SessionDriver
-from whisper_live.session.events import EndOfAudio, Event, PeerGone
+from whisper_live.offline.reader import (
+    AudioWindow,
+    Reader,
+    WindowPlanner,
+    WindowText,
+)
+from whisper_live.session.decode_policy import DecodePolicy
+from whisper_live.session.events import Frames
+from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.options import SessionOptions
-from whisper_live.session.session import Session
-from whisper_live.session.updates import Ending, Update
+from whisper_live.session.transcript import Transcript
+from whisper_live.session.updates import Update
 from whisper_live.vad.silero import Detector
 
 __all__ = ["Progress", "Transcriber"]
 
 _TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
-_NEVER_S = 30.0  # longer than any window, so that no partial ever falls due
 
 Progress = Callable[[float], object]
 
@@ -40,10 +45,7 @@ class Transcriber:
     def __init__(
         self, config: Config, worker: Worker, detector: Callable[[], Detector]
     ) -> None:
-        stream = dataclasses.replace(
-            config.stream, partial_interval_s=_NEVER_S, partial_floor_s=_NEVER_S
-        )
-        self._config = dataclasses.replace(config, stream=stream)
+        self._config = config
         self._worker = worker
         self._detector = detector
         self._ids = itertools.count(1)
@@ -59,87 +61,138 @@ class Transcriber:
         """Read one recording, given in pieces (``[n]``, 16 kHz mono), to its end.
 
         ``name`` must be unique among the recordings under way.  ``tell`` gets each
-        update; ``progress`` is told how many more seconds have been decided.  Raises
-        what ``pieces`` raises.
+        update, in order; ``progress`` is told how many more seconds have been read.
+        Raises what ``pieces`` raises.
         """
-        session = Session(
-            self._config,
-            options,
-            name=name,
-            ids=self._ids,
-            now=asyncio.get_running_loop().time(),
-        )
-        file = _File(session, self._worker, tell, progress)
+        file = _File(self._config, self._worker, options, name, self._ids, tell)
         ingest = Ingest(open_stream("float32"), self._detector())
         try:
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 ingest.push(piece.tobytes())
-                await file.take_in(ingest)
+                await self._take_in(ingest, file, progress)
             ingest.finish()
-            await file.take_in(ingest)
-            file.give(EndOfAudio())
-            await file.ended.wait()
+            await self._take_in(ingest, file, progress)
+            await file.finish()
+            progress(file.newly_read_s())
         finally:
-            file.give(PeerGone())  # withdraws what a broken file leaves behind
-            self._worker.forget(name)
+            await file.close()
 
-
-class _Patient:
-    """The batch queue for requests that nobody waits for."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    def submit(self, request: Request, deliver: Callable[[Outcome], None]) -> None:
-        patient = dataclasses.replace(
-            request, kind=RequestKind.BACKGROUND, timeout_s=_TIMEOUT_S
-        )
-        self._worker.submit(patient, deliver)
-
-    def cancel(self, request_id: int) -> None:
-        self._worker.cancel(request_id)
+    async def _take_in(self, ingest: Ingest, file: _File, progress: Progress) -> None:
+        """Score what was pushed, off the loop, and give it to the file."""
+        while frames := await asyncio.to_thread(ingest.pull):
+            await file.take(frames)
+            progress(file.newly_read_s())
 
 
 class _File:
-    """One file's session, driven as fast as it takes audio."""
+    """One recording on its way: audio that is not read yet, and windows under way."""
 
     def __init__(
         self,
-        session: Session,
+        config: Config,
         worker: Worker,
+        options: SessionOptions,
+        name: str,
+        ids: Iterator[int],
         tell: Callable[[Update], None],
-        progress: Progress,
     ) -> None:
-        self.ended = asyncio.Event()
-        self._driver = SessionDriver(
-            session,
-            _Patient(worker),
-            deliver=self.give,
-            tell=tell,
-            ended=self._end,
+        self._options = options
+        self._worker = worker
+        self._tell = tell
+        self._reader = Reader(
+            options,
+            DecodePolicy(config, options, session=name, ids=ids),
+            HallucinationFilter(
+                no_speech_threshold=options.no_speech_threshold, suppressed=Counter()
+            ),
+            worker.submit,
+            timeout_s=_TIMEOUT_S,
         )
-        self._progress = progress
-        self._decided = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._planner = WindowPlanner(options.vad)
+        self._transcript = Transcript()
+        self._buffer = SampleBuffer()
+        self._speech: list[float] = []
+        self._first_frame = 0  # of those in `_speech`
+        self._lanes = [f"{name}, {n}" for n in range(config.batch.batch_size)]
+        self._under_way: deque[tuple[AudioWindow, asyncio.Task[WindowText]]] = deque()
+        self._is_language_told = options.language is not None
+        self._read_to = self._told_to = 0
 
-    async def take_in(self, ingest: Ingest) -> None:
-        """Score what was pushed, off the loop, and give it to the session."""
-        while frames := await asyncio.to_thread(ingest.pull):
-            self.give(frames)
-            await self._room.wait()
+    async def take(self, frames: Frames) -> None:
+        """More audio; waits while as many windows as there are lanes are under way."""
+        self._buffer.append(frames.samples)
+        self._speech += frames.speech.tolist()
+        left = len(frames.samples)
+        for probability in frames.speech.tolist():
+            size = min(left, FRAME_SAMPLES)
+            left -= size
+            for start, end in self._planner.push(probability, size):
+                await self._begin(start, end)
+        self._forget(self._planner.keep_from)
 
-    def give(self, event: Event) -> None:
-        """One event for the session."""
-        self._driver.give(event, now=asyncio.get_running_loop().time())
-        session = self._driver.session
-        if session.has_room:
-            self._room.set()
-        else:
-            self._room.clear()
-        decided = session.received - session.undecided
-        self._progress(samples_to_s(decided - self._decided))
-        self._decided = decided
+    async def finish(self) -> None:
+        """There is no more audio: read what is left."""
+        for start, end in self._planner.finish():
+            await self._begin(start, end)
+        while self._under_way:
+            await self._end_first()
+        self._read_to = self._buffer.end
 
-    def _end(self, ending: Ending) -> None:
-        self.ended.set()
+    async def close(self) -> None:
+        """Let go of what is under way; nothing, after ``finish``."""
+        tasks = [task for _, task in self._under_way]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes:
+            self._worker.forget(lane)
+
+    def newly_read_s(self) -> float:
+        """Seconds read since it was asked for last."""
+        newly, self._told_to = self._read_to - self._told_to, self._read_to
+        return samples_to_s(newly)
+
+    async def _begin(self, start: int, end: int) -> None:
+        while len(self._under_way) >= len(self._lanes):
+            await self._end_first()
+        first = start // FRAME_SAMPLES
+        last = -(-end // FRAME_SAMPLES)
+        window = AudioWindow(
+            start,
+            self._buffer.read(start, end),
+            self._speech[first - self._first_frame : last - self._first_frame],
+            first,
+        )
+        lane = self._lanes[0]  # used in turn: the window before it in this one is read
+        self._lanes.append(self._lanes.pop(0))
+        reading = self._reader.read(
+            window, lane=lane, word_timestamps=self._options.word_timestamps
+        )
+        self._under_way.append((window, asyncio.create_task(reading)))
+        if self._reader.language.current is None and not self._options.multilingual:
+            await self._end_first()  # the language is the first window's to tell
+
+    async def _end_first(self) -> None:
+        window, task = self._under_way.popleft()
+        try:
+            text = await task
+        except asyncio.CancelledError:
+            self._under_way.appendleft((window, task))  # `close` sees to it
+            raise
+        completed = self._transcript.commit(text.segments, until=window.end)
+        language = None
+        if completed and not self._is_language_told:
+            language = self._reader.detected
+            self._is_language_told = language is not None
+        if completed or text.dropped:
+            self._tell(
+                Update(completed=completed, dropped=text.dropped, language=language)
+            )
+        self._read_to = window.end
+
+    def _forget(self, before: int) -> None:
+        self._buffer.trim(before)
+        frames = before // FRAME_SAMPLES - self._first_frame
+        if frames > 0:
+            del self._speech[:frames]
+            self._first_frame += frames

@@ -83,22 +83,28 @@ class DecodePolicy:
         audio: Samples,
         start: int,
         *,
+        session: str,
         language: str | None,
         context: str,
+        word_timestamps: bool,
         timeout_s: float,
     ) -> Request:
-        """A reading with time to spare, of audio that was recorded whole."""
+        """A reading with time to spare, of audio that was recorded whole.
+
+        ``session`` is the name under which it is queued: several windows of one
+        recording may be under way, each under a name of its own.
+        """
         options = DecodeOptions(
             language=language,
             task=self._options.task,
             prompt=self._prompt(context),
             hotwords=self._options.hotwords,
-            word_timestamps=True,
+            word_timestamps=word_timestamps,
             beam_size=max(self._options.beam_size or self._beams, _MANY_BEAMS),
             temperatures=_ALL_FALLBACKS,
         )
         request = self._request(RequestKind.BACKGROUND, audio, start, options)
-        return replace(request, timeout_s=timeout_s)
+        return replace(request, session=session, timeout_s=timeout_s)
 
     def _request(
         self, kind: RequestKind, audio: Samples, start: int, options: DecodeOptions

@@ -68,19 +68,23 @@ from whisper_live.session.updates import (
     Timings,
     Update,
 )
-from whisper_live.session.window import DecidedWindows, Final, InterimRequest, Window
+from whisper_live.session.window import (
+    LEAST_UNREAD,
+    MOST_STUCK,
+    UNREAD,
+    DecidedWindows,
+    Final,
+    InterimRequest,
+    Window,
+)
 from whisper_live.text.words import ends_sentence, normalise, split_words
 
-__all__ = ["UNREAD", "Session", "State"]
-
-UNREAD = "unread"  # dropped: voice that the engine would not read
+__all__ = ["Session", "State"]
 
 _PREFLIGHT_BELOW_S = 0.15  # delay under which finals are requested in advance
 # A client that asks for more patience than 0.5 s gets it in an early endpoint too.
 _LEAST_OF_HANGOVER = 0.6
 _SHORTEST = s_to_samples(0.1)  # a window shorter than this holds no word
-_LEAST_UNREAD = s_to_samples(0.3)  # voice that is worth a further reading
-_MOST_STUCK = 2  # readings that go no further before the rest is given up
 
 
 class State(enum.Enum):
@@ -473,7 +477,7 @@ class Session:
             return
         if isinstance(outcome, Hypothesis):
             final.read_on(outcome)
-            if self._unread(final) and final.stuck < _MOST_STUCK:
+            if self._unread(final) and final.stuck < MOST_STUCK:
                 self._submit_final(final)
                 return
         final.outcome = outcome
@@ -485,7 +489,7 @@ class Session:
     def _unread(self, final: Final) -> bool:
         """Whether there is voice behind what was read of a window."""
         voiced = self._segmenter.voiced(final.read_to, final.end)
-        return voiced >= _LEAST_UNREAD
+        return voiced >= LEAST_UNREAD
 
     def _take_preflight(self, final: Final, outcome: Outcome) -> None:
         if not isinstance(outcome, Hypothesis):

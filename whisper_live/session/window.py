@@ -20,7 +20,19 @@ from whisper_live.inference.types import Cancelled, Hypothesis, Outcome
 from whisper_live.session.commit import Cut, Stitch
 from whisper_live.session.local_agreement import LocalAgreement
 
-__all__ = ["DecidedWindows", "Final", "InterimRequest", "Window"]
+__all__ = [
+    "LEAST_UNREAD",
+    "MOST_STUCK",
+    "UNREAD",
+    "DecidedWindows",
+    "Final",
+    "InterimRequest",
+    "Window",
+]
+
+UNREAD = "unread"  # why a span is dropped: voice that the engine would not read
+LEAST_UNREAD = s_to_samples(0.3)  # voice that is worth a further reading
+MOST_STUCK = 2  # readings that go no further before the rest is given up
 
 _BUSY_S = 0.5  # delay at which interim requests are at their longest interval
 _MOST_UNDER_WAY = 2  # one running, one queued

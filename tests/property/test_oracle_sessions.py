@@ -82,10 +82,10 @@ class Moody:
         timed = DecodeOptions(word_timestamps=True)
         heard = hear_marks(replace(request, options=timed))
         words = [word for segment in heard.segments for word in segment.words]
-        # Three words are more voice than the session leaves unread.
-        if len(words) < 4:
+        # Six words are more voice than the session leaves unread.
+        if len(words) < 7:
             return hear_marks(request)
-        kept = words[: self._chance.randint(1, len(words) - 3)]
+        kept = words[: self._chance.randint(1, len(words) - 6)]
         silence = words[len(kept)].start - kept[-1].end
         read_to = kept[-1].end + self._chance.randint(0, silence)
         return replace(heard_words(request, [kept]), read_to=read_to)
@@ -102,13 +102,18 @@ class Client:
     spoken: list[NumberedWord]
 
 
-def _client(chance: random.Random, name: str, utterances: int) -> Client:
+def _client(
+    chance: random.Random, name: str, utterances: int, most_words: int = 5
+) -> Client:
     """One that says so many utterances, with options that tell them apart."""
     count = itertools.count(chance.randrange(1 << 20))
     hangover_s = chance.choice((0.3, 0.5))
     pauses = [hangover_s + chance.uniform(0.15, 0.5) for _ in range(utterances)]
     samples, spoken = write_speech(
-        [[next(count) for _ in range(chance.randint(1, 5))] for _ in range(utterances)],
+        [
+            [next(count) for _ in range(chance.randint(1, most_words))]
+            for _ in range(utterances)
+        ],
         pause_s=pauses,
         word_s=chance.choice((0.12, 0.2)),
         gap_s=chance.choice((0.07, 0.1, 0.2)),
@@ -144,7 +149,8 @@ def _talk(
     """Eight clients at once; every word must come back; the utterances spoken."""
     chance = random.Random(seed)
     engine = Moody(chance, fail=fail, slowest_s=slowest_s, stops_early=stops_early)
-    clients = [_client(chance, f"s{n}", utterances) for n in range(8)]
+    most_words = 12 if stops_early else 5
+    clients = [_client(chance, f"s{n}", utterances, most_words) for n in range(8)]
     streams = [client.stream for client in clients]
     Simulation(engine, CONFIG, streams, workers=2).run()
     reported = 0

@@ -28,7 +28,13 @@ from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.language import SpokenLanguage
 from whisper_live.session.options import SessionOptions, VadOptions
 from whisper_live.session.updates import Dropped, Language, Segment
-from whisper_live.session.window import LEAST_UNREAD, MOST_STUCK, UNREAD, Final
+from whisper_live.session.window import (
+    LEAST_UNREAD,
+    LOOSE_END,
+    MOST_STUCK,
+    UNREAD,
+    Final,
+)
 
 __all__ = ["AudioWindow", "Reader", "Submit", "WindowPlanner", "WindowText", "plan"]
 
@@ -211,7 +217,7 @@ class Reader:
         return WindowText(tuple(map(settled, joined(segments))), tuple(dropped))
 
     def _is_unread(self, window: AudioWindow, final: Final) -> bool:
-        frames = window.frames(final.read_to, window.end)
+        frames = window.frames(final.read_to + LOOSE_END, window.end)
         voiced = sum(p >= self._options.vad.threshold for p in frames)
         return voiced * FRAME_SAMPLES >= LEAST_UNREAD
 

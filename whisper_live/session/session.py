@@ -70,6 +70,7 @@ from whisper_live.session.updates import (
 )
 from whisper_live.session.window import (
     LEAST_UNREAD,
+    LOOSE_END,
     MOST_STUCK,
     UNREAD,
     DecidedWindows,
@@ -488,7 +489,7 @@ class Session:
 
     def _unread(self, final: Final) -> bool:
         """Whether there is voice behind what was read of a window."""
-        voiced = self._segmenter.voiced(final.read_to, final.end)
+        voiced = self._segmenter.voiced(final.read_to + LOOSE_END, final.end)
         return voiced >= LEAST_UNREAD
 
     def _take_preflight(self, final: Final, outcome: Outcome) -> None:

@@ -675,7 +675,7 @@ def stops_early(after: int, *, closes_with: int = 0) -> Callable[[Request], Hypo
     def hear(request: Request) -> Hypothesis:
         heard = hear_marks(request)
         words = [w for s in heard.segments for w in s.text.split()]
-        if request.kind is PARTIAL or len(words) <= after:
+        if request.kind is PARTIAL or len(words) < after + 3:
             return heard
         numbers = [Word(w.text, w.start, w.end, 1.0) for w in timed(request)[:after]]
         read_to = numbers[-1].end + closes_with
@@ -698,7 +698,7 @@ def test_what_an_answer_leaves_out_is_read_on(after: int, at_once: bool) -> None
     harness.end()
     assert harness.account(spoken).clean and not harness.dropped
     finals = [r for r in harness.requests if r.kind is FINAL]
-    assert len(finals) >= 12 / after - 1
+    assert len(finals) > 2
 
 
 def test_a_reading_that_goes_no_further_is_tried_twice_and_reported() -> None:
@@ -755,15 +755,31 @@ def test_of_a_window_whose_rest_fails_the_first_part_is_kept() -> None:
 
 def test_speech_resumes_while_a_preflight_reads_on() -> None:
     harness = slow(hear=stops_early(2))
-    harness.play(words(1, 2, 3, 4))
+    harness.play(words(1, 2, 3, 4, 5, 6))
     harness.answer_all()
     harness.play(silence(0.25))
     harness.start()
     harness.answer()  # the first part; the rest is asked for
     assert harness.queued is not None and harness.queued.start > 0
-    harness.play(words(5))
+    harness.play(words(7))
     harness.end()
-    assert harness.completed() == [" w1 w2 w3 w4 w5"]
+    assert harness.completed() == [" w1 w2 w3 w4 w5 w6 w7"]
+
+
+def test_the_end_of_the_last_word_is_not_read_again() -> None:
+    """A timestamp of Whisper's may come before the voice ends."""
+
+    def hear(request: Request) -> Hypothesis:
+        heard = hear_marks(request)
+        last = timed(request)[-1]
+        return replace(heard, read_to=last.end - s_to_samples(0.35))
+
+    harness = SessionHarness(hear=hear)
+    harness.play(words(1, 2, 3, 4))
+    harness.play(silence(1.0))
+    harness.end()
+    assert harness.completed() == [" w1 w2 w3 w4"] and not harness.dropped
+    assert kinds(harness).count(FINAL) == 1
 
 
 def test_options_changed_in_mid_stream_hold_from_then_on() -> None:

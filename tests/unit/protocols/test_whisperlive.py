@@ -296,7 +296,7 @@ def test_the_servers_own_settings_are_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("latency", "hangover_s", "early_s", "beams"),
-    [("fast", 0.5, 0.3, 1), ("balanced", 1.2, 1.2, 1), ("Accurate", 2.0, 2.0, 5)],
+    [("fast", 0.5, 0.3, 1), ("balanced", 1.2, 1.2, 5), ("Accurate", 2.0, 2.0, 5)],
 )
 def test_a_client_says_how_patient_it_is(
     latency: str, hangover_s: float, early_s: float, beams: int

@@ -91,6 +91,6 @@ def test_beams_are_the_clients_else_the_servers_else_those_of_its_latency() -> N
         )
         return final(one).options.beam_size
 
-    accurate = Config(speech=SpeechConfig(latency="accurate"))
-    assert (beams(Config()), beams(accurate)) == (1, 5)
+    fast = Config(speech=SpeechConfig(latency="fast"))
+    assert (beams(fast), beams(Config())) == (1, 5)
     assert beams(CONFIG) == 5 and beams(CONFIG, beam_size=2) == 2

@@ -1,0 +1,78 @@
+"""Where nobody speaks no text comes, whatever else sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.real.support import Kept, hear, real_server, text_of
+from whisper_live.audio import SAMPLE_RATE, Samples
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
+SECONDS = 30
+T = np.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
+
+
+def silence() -> Samples:
+    return np.zeros(len(T), np.float32)
+
+
+def tone() -> Samples:
+    return (0.3 * np.sin(2 * np.pi * 440 * T)).astype(np.float32)
+
+
+def hum() -> Samples:
+    """Of the mains: 50 Hz and four overtones."""
+    waves = [0.2 / n * np.sin(2 * np.pi * 50 * n * T) for n in range(1, 6)]
+    return np.sum(waves, axis=0).astype(np.float32)
+
+
+def keypad() -> Samples:
+    """A telephone's keys, two a second, each two tones for 0.2 s."""
+    rows, columns = (697, 770, 852, 941), (1209, 1336, 1477)
+    samples = np.zeros(len(T))
+    for key in range(2 * SECONDS):
+        at = key * SAMPLE_RATE // 2
+        span = slice(at, at + SAMPLE_RATE // 5)
+        for hertz in (rows[key % 4], columns[key % 3]):
+            samples[span] += 0.25 * np.sin(2 * np.pi * hertz * T[span])
+    return samples.astype(np.float32)
+
+
+def white_noise() -> Samples:
+    noise = np.random.default_rng(3).standard_normal(len(T))
+    return (0.1 * noise).astype(np.float32)
+
+
+def pink_noise() -> Samples:
+    """White noise with a power that falls with the frequency; half of full scale."""
+    spectrum = np.fft.rfft(np.random.default_rng(3).standard_normal(len(T)))
+    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+    noise = np.fft.irfft(spectrum, len(T))
+    return (0.5 * noise / np.abs(noise).max()).astype(np.float32)
+
+
+def clicks() -> Samples:
+    """Two a second, of two samples."""
+    samples = np.zeros(len(T), np.float32)
+    samples[:: SAMPLE_RATE // 2] = 0.9
+    samples[1 :: SAMPLE_RATE // 2] = -0.9
+    return samples
+
+
+SOUNDS = (silence, tone, hum, keypad, white_noise, pink_noise, clicks)
+
+
+@pytest.mark.parametrize("model", ["tiny", "base"])
+@pytest.mark.parametrize("sound", SOUNDS)
+async def test_no_text_comes_of_it(
+    sound: Callable[[], Samples], model: str, request: pytest.FixtureRequest
+) -> None:
+    engine: Kept = request.getfixturevalue(model)
+    async with real_server(engine) as server:
+        peer = await hear(server, sound())
+    shown = [message for message in peer.messages if "segments" in message]
+    assert not shown, text_of(peer)

@@ -162,7 +162,7 @@ async def hear(
     ``hello`` are keys of the handshake; a ``language`` of None has it detected.
     """
     data = encode(samples, audio_format)
-    keys = {"uid": "u", "language": "en", "task": "transcribe"}
+    keys: dict[str, Any] = {"uid": "u", "language": "en", "task": "transcribe"}
     keys |= {"send_last_n_segments": 0, "audio_format": audio_format, **hello}
     async with client(server) as peer:
         await peer.send(json.dumps(keys))
@@ -182,7 +182,7 @@ def text_of(peer: Client) -> str:
 
 
 def assert_words(heard: str, said: str, *, most_wrong: float = 0.0) -> None:
-    """At most this share of the words is wrong, neither case nor punctuation counted."""
+    """At most this share of the words is wrong; case and punctuation do not count."""
     expected = plain_words(said)
     errors = word_errors(expected, plain_words(heard))
     assert errors <= most_wrong * len(expected), f"{errors} wrong in: {heard}"

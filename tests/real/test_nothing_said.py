@@ -21,7 +21,8 @@ def silence() -> Samples:
 
 
 def tone() -> Samples:
-    return (0.3 * np.sin(2 * np.pi * 440 * T)).astype(np.float32)
+    samples: Samples = (0.3 * np.sin(2 * np.pi * 440 * T)).astype(np.float32)
+    return samples
 
 
 def hum() -> Samples:
@@ -43,8 +44,8 @@ def keypad() -> Samples:
 
 
 def white_noise() -> Samples:
-    noise = np.random.default_rng(3).standard_normal(len(T))
-    return (0.1 * noise).astype(np.float32)
+    noise = np.random.default_rng(3).standard_normal(len(T), dtype=np.float32)
+    return np.float32(0.1) * noise
 
 
 def pink_noise() -> Samples:

@@ -21,7 +21,7 @@ def silence() -> Samples:
 
 
 def tone() -> Samples:
-    samples: Samples = (0.3 * np.sin(2 * np.pi * 440 * T)).astype(np.float32)
+    samples: Samples = np.float32(0.3) * np.sin(2 * np.pi * 440 * T).astype(np.float32)
     return samples
 
 
@@ -45,15 +45,17 @@ def keypad() -> Samples:
 
 def white_noise() -> Samples:
     noise = np.random.default_rng(3).standard_normal(len(T), dtype=np.float32)
-    return np.float32(0.1) * noise
+    samples: Samples = np.float32(0.1) * noise
+    return samples
 
 
 def pink_noise() -> Samples:
-    """White noise with a power that falls with the frequency; half of full scale."""
+    """From 20 Hz on as much power in each octave."""
     spectrum = np.fft.rfft(np.random.default_rng(3).standard_normal(len(T)))
-    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+    hertz = np.fft.rfftfreq(len(T), 1 / SAMPLE_RATE)
+    spectrum *= (hertz >= 20) / np.sqrt(np.maximum(hertz, 20))
     noise = np.fft.irfft(spectrum, len(T))
-    return (0.5 * noise / np.abs(noise).max()).astype(np.float32)
+    return (0.1 * noise / noise.std()).astype(np.float32)
 
 
 def clicks() -> Samples:

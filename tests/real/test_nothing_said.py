@@ -21,8 +21,9 @@ def silence() -> Samples:
 
 
 def tone() -> Samples:
-    samples: Samples = np.float32(0.3) * np.sin(2 * np.pi * 440 * T).astype(np.float32)
-    return samples
+    samples = np.zeros(len(T))
+    samples[:] = 0.3 * np.sin(2 * np.pi * 440 * T)
+    return samples.astype(np.float32)
 
 
 def hum() -> Samples:
@@ -45,8 +46,7 @@ def keypad() -> Samples:
 
 def white_noise() -> Samples:
     noise = np.random.default_rng(3).standard_normal(len(T), dtype=np.float32)
-    samples: Samples = np.float32(0.1) * noise
-    return samples
+    return np.float32(0.1) * noise
 
 
 def pink_noise() -> Samples:
@@ -55,7 +55,7 @@ def pink_noise() -> Samples:
     hertz = np.fft.rfftfreq(len(T), 1 / SAMPLE_RATE)
     spectrum *= (hertz >= 20) / np.sqrt(np.maximum(hertz, 20))
     noise = np.fft.irfft(spectrum, len(T))
-    return (0.1 * noise / noise.std()).astype(np.float32)
+    return (0.1 * noise / float(noise.std())).astype(np.float32)
 
 
 def clicks() -> Samples:

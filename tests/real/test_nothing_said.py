@@ -16,32 +16,37 @@ SECONDS = 30
 T = np.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
 
 
+def _sine(hertz: float, amplitude: float) -> Samples:
+    wave = amplitude * np.sin(2 * np.pi * hertz * T)
+    return np.asarray(wave, np.float32)
+
+
 def silence() -> Samples:
     return np.zeros(len(T), np.float32)
 
 
 def tone() -> Samples:
-    samples = np.zeros(len(T))
-    samples[:] = 0.3 * np.sin(2 * np.pi * 440 * T)
-    return samples.astype(np.float32)
+    return _sine(440.0, 0.3)
 
 
 def hum() -> Samples:
     """Of the mains: 50 Hz and four overtones."""
-    waves = [0.2 / n * np.sin(2 * np.pi * 50 * n * T) for n in range(1, 6)]
-    return np.sum(waves, axis=0).astype(np.float32)
+    samples = silence()
+    for n in range(1, 6):
+        samples += _sine(50.0 * n, 0.2 / n)
+    return samples
 
 
 def keypad() -> Samples:
     """A telephone's keys, two a second, each two tones for 0.2 s."""
     rows, columns = (697, 770, 852, 941), (1209, 1336, 1477)
-    samples = np.zeros(len(T))
+    samples = silence()
     for key in range(2 * SECONDS):
         at = key * SAMPLE_RATE // 2
         span = slice(at, at + SAMPLE_RATE // 5)
         for hertz in (rows[key % 4], columns[key % 3]):
-            samples[span] += 0.25 * np.sin(2 * np.pi * hertz * T[span])
-    return samples.astype(np.float32)
+            samples[span] += _sine(hertz, 0.25)[span]
+    return samples
 
 
 def white_noise() -> Samples:

@@ -73,14 +73,30 @@ def muxed(
     channels: int = 1,
     options: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """A file as FFmpeg writes it."""
+    """``sound`` as a file that FFmpeg writes."""
+    samples = sound(seconds, rate, channels)
+    return mux(container, codec, samples, rate=rate, options=options)
+
+
+def mux(
+    container: str,
+    codec: str,
+    samples: NDArray[np.float32],
+    *,
+    rate: int,
+    encoder_rate: int | None = None,
+    options: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """Samples ``[channels, n]`` as a file that FFmpeg writes.
+
+    ``encoder_rate`` is for codecs that do not know ``rate``.
+    """
     target = io.BytesIO()
     with av.open(target, "w", format=container, options=dict(options)) as output:
-        stream = output.add_stream(codec, rate=rate)
+        stream = output.add_stream(codec, rate=encoder_rate or rate)
         assert isinstance(stream, av.AudioStream)
-        layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
         stream.codec_context.layout = layout
-        samples = sound(seconds, rate, channels)
         for start in range(0, samples.shape[1], 1000):
             piece = np.ascontiguousarray(samples[:, start : start + 1000])
             frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)

@@ -1,8 +1,8 @@
 """The server's settings: what they are called, what they default to, and why.
 
 Each field below is a setting: flag ``--name-with-dashes``, environment variable
-``WHISPER_LIVE_NAME``, key ``name-with-dashes`` in ``whisper-live.toml``.  ``cli``
-builds the parser from these fields and docs/settings.md is checked against them,
+``WHISPER_LIVE_NAME``, key ``name-with-dashes`` in ``whisper-live.toml``.
+``config.sources`` makes the flags and the table in docs/settings.md of these fields,
 so this module is the only place where a setting is described.  ``Config`` is built
 once; nothing downstream reads flags or environment.
 """

@@ -392,8 +392,9 @@ class StreamConfig:
     )
     commit_after_s: float = setting(
         6.0,
-        "seconds after which a window is cut behind words that two readings agree on; "
-        "higher: more context for each reading, more work",
+        "seconds after which a window is cut behind a sentence that two readings agree "
+        "on, and after twice as many behind a word; higher: more context for each "
+        "reading, more work",
         low=2,
     )
     context_chars: int = setting(

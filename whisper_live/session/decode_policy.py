@@ -2,7 +2,7 @@
 
 Partials are greedy and plain: they are many and soon replaced.  Finals get the beams
 of the settings or of the client's latency, the temperature fallbacks and, if the client
-wants them, words.
+wants them, words.  Recordings that are read whole get five beams at least.
 """
 
 from __future__ import annotations

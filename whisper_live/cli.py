@@ -1,7 +1,7 @@
 """The command line: a command, its settings as one ``Config``, and an exit code.
 
 Owns the names of commands and what their exit codes mean.  Where settings come from
-is ``settings``' business.  What a command needs is imported when it runs, so that
+is ``config.sources``' business.  What a command needs is imported when it runs, so that
 ``--help`` answers at once.
 """
 

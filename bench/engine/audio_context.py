@@ -2,9 +2,9 @@
 
     python -m bench.engine.audio_context [--model demo] [--floors full,2,5] [--count 60]
 
-Held-out sentences by reserved voices (``demo_model.material``, needs espeak-ng and
-flite) go through the engine in batches, once for each floor.  Columns: word error rate
-and its difference to the first floor, seconds inside CTranslate2 per audio second
+Held-out sentences by reserved voices (``training.demo_model.material``, needs espeak-ng
+and flite) go through the engine in batches, once for each floor.  Columns: word error
+rate and its difference to the first floor, seconds inside CTranslate2 per audio second
 (RTF), and how many times lower that is than with the first floor.
 """
 

@@ -84,7 +84,7 @@ class _PaidDetector:
 def load(
     config: Config, progress: Callable[[str], None]
 ) -> tuple[Engine, Callable[[], Detector]]:
-    """Stands where ``daemon.load_engine`` stands."""
+    """Stands where ``server.process.load_engine`` stands."""
     placement = choose(config.engine)
     tune_process()
     weights = Weights(

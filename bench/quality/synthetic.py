@@ -5,8 +5,8 @@
     python -m bench.quality --size 4 --json quality.jsonl
     python -m bench.quality --only noise --minutes 10
 
-The streaming policy runs as in the daemon on a simulated clock (``quality_simulation``)
-over recordings whose words are known (``quality_speech``).  Tables:
+The streaming policy runs as in the daemon on a simulated clock (``simulation``)
+over recordings whose words are known (``speech``).  Tables:
 
 ``live``   for each kind of recording, and for all words, at 1 stream and at 8.
            ``WER`` of the completed segments; ``offline``, the same recordings through
@@ -18,7 +18,7 @@ over recordings whose words are known (``quality_speech``).  Tables:
            start, ``final`` after the last word's end, and how many decodes they come
            after 1.0 s and the hangover (at most 1 is the goal).
 ``cost``   calls per minute of speech and engine seconds per audio second, beside the
-           plain policy (``quality_simulation.plain_policy``): it decodes everything
+           plain policy (``simulation.plain_policy``): it decodes everything
            since the last final, up to 28 s, for every 0.5 s of new audio.
 ``noise``  words sent for ten minutes each of sounds without words: of every partial,
            and of the completed segments alone.

@@ -1,6 +1,6 @@
 """Every word accounted for: sessions and the batch queue on a simulated clock.
 
-The engine reads word numbers out of the samples (``oracle_marks``), takes a random
+The engine reads word numbers out of the samples (``testing.marks``), takes a random
 time for each call, so that outcomes of different sessions overtake each other, and
 fails now and then.  Nothing waits: an hour of speech takes seconds.
 """

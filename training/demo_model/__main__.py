@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-_COMMANDS = {
+COMMANDS = {
     "tokenizer": "tokens",
     "clips": "dataset",
     "train": "train",
@@ -22,14 +22,19 @@ _COMMANDS = {
 }
 
 
+def module_of(command: str) -> str:
+    """The full name of the module that does the step."""
+    return f"training.demo_model.{COMMANDS[command]}"
+
+
 def _run(command: str, arguments: list[str]) -> int:
     # Imported late: "evaluate" and "recording" work where torch is not installed.
-    module = importlib.import_module(f"bench.demo_model.{_COMMANDS[command]}")
+    module = importlib.import_module(module_of(command))
     return int(module.main(arguments) or 0)
 
 
 def _all(arguments: list[str]) -> int:
-    parser = ArgumentParser(prog="bench.demo_model all", description=__doc__)
+    parser = ArgumentParser(prog="training.demo_model all", description=__doc__)
     parser.add_argument("work", type=Path, help="folder for clips and checkpoints")
     parser.add_argument("model", type=Path, help="folder of the finished model")
     parser.add_argument("--ranks", type=Path, required=True, help="rank table")
@@ -93,7 +98,7 @@ def _all(arguments: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Dispatch; returns the exit code."""
-    names = [*_COMMANDS, "all"]
+    names = [*COMMANDS, "all"]
     if not arguments or arguments[0] not in names:
         print(__doc__, f"Commands: {', '.join(names)}", file=sys.stderr)
         return 2

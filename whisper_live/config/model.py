@@ -1,8 +1,8 @@
 """The server's settings: what they are called, what they default to, and why.
 
 Each field below is a setting: flag ``--name-with-dashes``, environment variable
-``WHISPER_LIVE_NAME``, key ``name-with-dashes`` in ``whisper-live.toml``.  ``cli``
-builds the parser from these fields and docs/settings.md is checked against them,
+``WHISPER_LIVE_NAME``, key ``name-with-dashes`` in ``whisper-live.toml``.
+``config.sources`` makes the flags and the table in docs/settings.md of these fields,
 so this module is the only place where a setting is described.  ``Config`` is built
 once; nothing downstream reads flags or environment.
 """
@@ -393,8 +393,9 @@ class StreamConfig:
     )
     commit_after_s: float = setting(
         6.0,
-        "seconds after which a window is cut behind words that two readings agree on; "
-        "higher: more context for each reading, more work",
+        "seconds after which a window is cut behind a sentence that two readings agree "
+        "on, and after twice as many behind a word; higher: more context for each "
+        "reading, more work",
         low=2,
     )
     context_chars: int = setting(

@@ -1,6 +1,6 @@
 """Where settings come from: flag, else environment, else file, else default.
 
-Owns the names of a setting in all of these, made from the fields of ``config``, and
+Owns the names of a setting in all of these, made from the fields of ``model``, and
 the documents' table of them.  Knows no command; ``cli`` says which settings one takes.
 """
 

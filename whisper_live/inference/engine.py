@@ -1,4 +1,4 @@
-"""The engine seam: a batch of requests goes in, one outcome per request comes out.
+"""What an engine is: a batch of requests goes in, one outcome for each comes out.
 
 ``local`` runs CTranslate2, ``oracle`` is the test instrument that reads word numbers
 out of the samples.  Sessions, batching and the worker know only what stands here.

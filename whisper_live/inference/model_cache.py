@@ -1,8 +1,9 @@
 """Which further models are in memory, who uses them, and which has to go.
 
-Decides by names, sizes and times alone; ``roster`` does what comes of it.  A model is
-one of these: not held and not loaded (then nothing is known of it here), awaited
-(held, not loaded), in use (held and loaded), idle (loaded, held by nobody).
+Decides by names, sizes and times alone; ``model_registry`` does what comes of
+it.  A model is one of these: not held and not loaded (then nothing is known of it
+here), awaited (held, not loaded), in use (held and loaded), idle (loaded, held by
+nobody).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the further models: loads one when the first client asks for it, in a thread and
 one at a time, runs a worker for it, and unloads it when it has been idle for long or
-its memory is wanted.  What goes is ``residents``' to decide.  The main model and its
+its memory is wanted.  What goes is ``model_cache``'s to decide.  The main model and its
 worker are the server's.  Knows no sockets, and not how a model is loaded.
 """
 
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class Loader(Protocol):
-    """How a further model gets into memory.  Both block, in a thread of the roster.
+    """How a further model gets into memory.  Both block, in a thread of the registry.
 
     Both raise whatever they like: the model then counts as one that cannot be loaded.
     """

@@ -2,7 +2,7 @@
 
 Builds what all connections share (worker, ingest pool, metrics) around an engine that
 is loaded and warm, and at the end flushes every session before it goes.  Signals and
-systemd are ``daemon``'s affair.
+systemd are ``process``' affair.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How a span of a session's audio is put to the engine.
 
 Partials are greedy and plain: they are many and soon replaced.  Finals get the beams
-that were configured, the temperature fallbacks and, if the client wants them, words.
+of the settings or of the client's latency, the temperature fallbacks and, if the client
+wants them, words.  Recordings that are read whole get five beams at least.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Gives one session its events and performs what it answers, in order.
 
-The one loop around a session: a connection, a whole file, a simulation and the tests
-differ only in who queues requests and who is told.  Reads no clock: ``now`` is given.
+The one loop around a session: a connection, a simulation and the tests differ only in
+who queues requests and who is told.  Reads no clock: ``now`` is given.
 """
 
 from __future__ import annotations

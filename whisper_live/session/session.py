@@ -5,8 +5,9 @@
 
 An utterance is shown as a growing interim text while it is spoken and decided by a
 final request once it has ended.  The final is tried in advance at the first pause
-(preflight): if speech does not resume, its text is there when the endpoint fires.  A
-window that grows long is cut wherever agreed words end at a quiet frame, so that a
+(preflight): if speech does not resume, its text is there when the endpoint fires.
+Where the engine answers only the first part of a window, the final reads on behind it.
+A window that grows long is cut wherever agreed words end at a quiet frame, so that a
 monologue costs no more than it must.
 
 Pure: ``now`` is an argument, positions are samples, and ``receive`` only returns

@@ -42,7 +42,7 @@ class Dropped:
 
     start: int
     end: int
-    reason: str  # "engine_timeout", "window_rejected", "overrun", ...
+    reason: str  # "engine_timeout", "window_rejected", "unread", ...
 
 
 @dataclass(frozen=True, slots=True)

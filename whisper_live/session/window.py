@@ -4,7 +4,8 @@ A window is the audio from where an utterance began, or was cut last, to where i
 end.  While it is open, interim requests read it again and again.  At a pause its final
 is requested before it is certain that the utterance is over (preflight): if speech
 does not resume, the text is there when the endpoint is.  A decided window waits for
-the one request that gives its text; one final is under way at a time.
+its text: one final at a time is under way, which takes more than one request where the
+engine answers only the first part of it.
 
 Knows no audio and no messages.
 """

@@ -4,7 +4,7 @@ A test instrument, not a recogniser.  Chosen with ``--engine oracle``, it stands
 a model would, costs what it is told to cost, fails where it is told to fail, and
 returns exactly the words that are wholly inside each window, so that everything
 around it can be held to account for every word.  Silero hears no speech in its audio
-(``oracle_marks`` makes it), so it brings its own detector.
+(``marks`` makes it), so it brings its own detector.
 
 Must not know sessions, batching or the wire.  All its chance comes from a seed and
 the request's id: equal requests meet the same fate in any batch.

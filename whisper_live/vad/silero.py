@@ -2,7 +2,7 @@
 
 Owns the model file, its one inference session per process, and the state that a
 stream carries from call to call.  Knows nothing of thresholds, utterances or
-positions: what a probability leads to is the segmenter's business.
+positions: what a probability leads to is ``session.endpointing``'s business.
 
 The model is the one that ships inside faster-whisper, found without importing it.
 Torch is not involved.

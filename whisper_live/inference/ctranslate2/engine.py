@@ -1,7 +1,8 @@
 """The engine that runs a Whisper model in this process, through CTranslate2.
 
 Owns the loaded model, its threads and the features of growing windows.  A batch is
-prepared off the loop, runs on one lane as in ``call``, and comes back as outcomes.
+prepared off the loop, runs in one of its ``threads`` as in ``batch``, and comes back as
+outcomes.
 """
 
 from __future__ import annotations

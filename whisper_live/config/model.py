@@ -267,8 +267,8 @@ class Latency:
 
 # Real Whisper closes nearly every fragment with a full stop, so that only silence tells
 # whether a sentence is over.  LibriSpeech, LJSpeech and VCTK utterances, tiny.en, words
-# wrong: 12.9 % with 500 and 300 ms, 11.7 with 1.2 s, 11.2 with five beams as well, which
-# cost a final a fifth more; faster-whisper on whole utterances 11.2 (five beams).
+# wrong: 12.9 % with 500 and 300 ms, 11.7 with 1.2 s, 11.2 with five beams as well, for
+# a fifth more time of a final; faster-whisper on whole utterances 11.2 (five beams).
 LATENCIES = {
     "fast": Latency(hangover_ms=500, early_endpoint_ms=300, beam_size=1),
     "balanced": Latency(hangover_ms=1200, early_endpoint_ms=1200, beam_size=5),

@@ -1,0 +1,1 @@
+"""The demonstration recording: how it is made and how it is checked."""

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from whisper_live.config.latency import LATENCIES, Latency
 from whisper_live.errors import ConfigError
 
 __all__ = [
@@ -21,8 +22,6 @@ __all__ = [
     "BatchConfig",
     "Config",
     "EngineConfig",
-    "LATENCIES",
-    "Latency",
     "LimitConfig",
     "ListenConfig",
     "LogConfig",
@@ -254,26 +253,6 @@ class BatchConfig:
         "reported as dropped",
         low=0.1,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """What a choice of ``--latency`` comes to."""
-
-    hangover_ms: float
-    early_endpoint_ms: float  # not below the hangover: none is early
-    beam_size: int
-
-
-# Real Whisper closes nearly every fragment with a full stop, so that only silence tells
-# whether a sentence is over.  LibriSpeech, LJSpeech and VCTK utterances, tiny.en, words
-# wrong: 12.9 % with 500 and 300 ms, 11.7 with 1.2 s, 11.2 with five beams as well, for
-# a fifth more time of a final; faster-whisper on whole utterances 11.2 (five beams).
-LATENCIES = {
-    "fast": Latency(hangover_ms=500, early_endpoint_ms=300, beam_size=1),
-    "balanced": Latency(hangover_ms=1200, early_endpoint_ms=1200, beam_size=5),
-    "accurate": Latency(hangover_ms=2000, early_endpoint_ms=2000, beam_size=5),
-}
 
 
 @dataclass(frozen=True, slots=True)

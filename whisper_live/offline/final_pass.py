@@ -28,6 +28,7 @@ from whisper_live.text.wer import word_error_rate
 
 __all__ = ["FinalPass"]
 
+_BEAMS = 5  # as many as faster-whisper takes for whole files
 _IN_MEMORY_BYTES = 8 << 20  # four minutes; a longer recording goes to a file
 
 
@@ -86,6 +87,7 @@ class FinalPass:
                 suppressed=Counter(),
             ),
             submit,
+            beam_size=_BEAMS,
             timeout_s=self._timeout_s,
         )
         segments: list[Segment] = []

@@ -155,6 +155,7 @@ class Reader:
         hallucinations: HallucinationFilter,
         submit: Submit,
         *,
+        beam_size: int,
         timeout_s: float,
     ) -> None:
         self.language = SpokenLanguage(
@@ -165,6 +166,7 @@ class Reader:
         self._policy = policy
         self._filter = hallucinations
         self._submit = submit
+        self._beam_size = beam_size
         self._timeout_s = timeout_s
 
     async def read(
@@ -192,6 +194,7 @@ class Reader:
                 language=self.language.current,
                 context=context + "".join(s.text for s in segments),
                 word_timestamps=word_timestamps,
+                beam_size=self._beam_size,
                 timeout_s=self._timeout_s,
             )
             outcome = await answered(self._submit, request)

@@ -34,6 +34,7 @@ from whisper_live.vad.silero import Detector
 
 __all__ = ["Progress", "Transcriber"]
 
+_BEAMS = 5  # as many as faster-whisper takes for whole files
 _TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
 
 Progress = Callable[[float], object]
@@ -106,6 +107,7 @@ class _File:
                 no_speech_threshold=options.no_speech_threshold, suppressed=Counter()
             ),
             worker.submit,
+            beam_size=_BEAMS,
             timeout_s=_TIMEOUT_S,
         )
         self._planner = WindowPlanner(options.vad)

@@ -20,7 +20,6 @@ __all__ = ["DecodePolicy"]
 
 _FALLBACKS = (0.0, 0.4, 0.8)  # temperatures
 _ALL_FALLBACKS = (0.0, 0.2, 0.4, 0.6, 0.8)
-_MANY_BEAMS = 5  # what faster-whisper takes for whole files
 
 
 class DecodePolicy:
@@ -88,6 +87,7 @@ class DecodePolicy:
         language: str | None,
         context: str,
         word_timestamps: bool,
+        beam_size: int,
         timeout_s: float,
     ) -> Request:
         """A reading with time to spare, of audio that was recorded whole.
@@ -101,7 +101,7 @@ class DecodePolicy:
             prompt=self._prompt(context),
             hotwords=self._options.hotwords,
             word_timestamps=word_timestamps,
-            beam_size=max(self._options.beam_size or self._beams, _MANY_BEAMS),
+            beam_size=max(self._options.beam_size or self._beams, beam_size),
             temperatures=_ALL_FALLBACKS,
         )
         request = self._request(RequestKind.BACKGROUND, audio, start, options)

@@ -54,6 +54,7 @@ async def read(
         DecodePolicy(Config(), wishes, session="s", ids=itertools.count(1)),
         HallucinationFilter(no_speech_threshold=0.45, suppressed=Counter()),
         submit,
+        beam_size=5,
         timeout_s=5.0,
     )
     text = await reader.read(window_of(samples), lane="lane", word_timestamps=False)

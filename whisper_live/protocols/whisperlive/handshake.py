@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from whisper_live.config.model import LATENCIES, Latency, SpeechConfig, StreamConfig
+from whisper_live.config.latency import LATENCIES, Latency
+from whisper_live.config.model import SpeechConfig, StreamConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task
 from whisper_live.protocols.base import Hello, for_model

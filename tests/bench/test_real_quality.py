@@ -332,6 +332,16 @@ def test_readings_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     assert dict(results.rows) == {kept.key: kept, other.key: other}
 
 
+def test_recordings_that_only_some_readers_have_read_are_left_out() -> None:
+    keys = [
+        Key("w", reader, "", name) for name in "ab" for reader in ("file", "live-1")
+    ]
+    assert command.complete(keys, set(keys)) == keys
+    assert command.complete(keys, set(keys[:3])) == keys[:2]
+    other = Key("other", "file", "", "b")
+    assert command.complete([*keys, other], {*keys[:3], other}) == [*keys[:2], other]
+
+
 @pytest.mark.parametrize(
     "pair", ["hangover-ms", "no-such=1", "hangover-ms=long", "final-pass=yes"]
 )

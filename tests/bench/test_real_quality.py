@@ -23,7 +23,7 @@ from bench.quality.real.recordings import (
     select,
 )
 from bench.quality.real.results import Key, Results, Row
-from bench.quality.real.scoring import cuts_inside, lost_at_end, sentences, units
+from bench.quality.real.scoring import cuts_inside, lost_at_ends, sentences, units
 from bench.quality.simulation import Told
 from whisper_live.errors import ConfigError
 
@@ -82,20 +82,22 @@ def test_a_segment_that_ends_inside_a_sentence_is_a_cut(
 @pytest.mark.parametrize(
     ("whole", "live", "lost"),
     [
-        ("a b c", "a b c", 0),
-        ("a b c", "a b", 1),
-        ("a b c d", "a x", 2),  # x stands for b
-        ("a b c", "a b x", 0),  # wrong, not lost
-        ("a b c", "b c", 0),  # lost at the beginning
-        ("a b c", "a b c d", 0),
-        ("a b", "", 2),
-        ("", "a", 0),
+        ("a b c d e f", "a b c d e f", [0, 0]),
+        ("a b c d e f", "a b c d e", [0, 1]),
+        ("a b c d e f", "a d e f", [2, 0]),
+        ("a b c d e f", "a x d", [1, 2]),  # x stands for b
+        ("a b c d e f", "a b x d e f", [0, 0]),  # wrong, not lost
+        ("a b c d e f", "b c d e f", [0, 0]),  # lost at the beginning
+        ("a b c d e", "a b c d", [0, 1]),  # the whole reading lacks the f as well
+        ("a b c d e f", "", [3, 3]),
+        ("", "", [0, 0]),
+        ("a b c d e f g", "a b c d e f", [0, 0]),  # nobody said g
     ],
 )
-def test_words_lost_at_the_end_are_those_of_the_whole_reading(
-    whole: str, live: str, lost: int
+def test_words_lost_at_the_end_of_an_utterance_are_those_a_whole_reading_has(
+    whole: str, live: str, lost: list[int]
 ) -> None:
-    assert lost_at_end(whole.split(), live.split()) == lost
+    assert lost_at_ends(SAID, whole.split(), live.split()) == lost
 
 
 # ---------------------------------------------------------------------- what was shown
@@ -193,7 +195,8 @@ def test_figures_bring_words_and_times_together() -> None:
     )
     live = row("live-1", " Say.", " It again.", shown=shown)
     got = figures(live, {plain.key: plain})
-    assert (got.units, got.errors, got.lost) == (4, 1, 1)
+    assert (got.units, got.errors) == (4, 1)
+    assert (got.lost, got.lost_in) == (1, 1)
     assert (got.sentences, got.segments, got.cuts) == (1, 2, 1)
     assert (got.first_s, got.stands_s, got.completed_s) == (0.75, 0.75, 0.75)
     assert figures(plain, {}).lost is None
@@ -327,6 +330,16 @@ def test_readings_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     results.add(other)
     results = Results(path)
     assert dict(results.rows) == {kept.key: kept, other.key: other}
+
+
+def test_recordings_that_only_some_readers_have_read_are_left_out() -> None:
+    keys = [
+        Key("w", reader, "", name) for name in "ab" for reader in ("file", "live-1")
+    ]
+    assert command.complete(keys, set(keys)) == keys
+    assert command.complete(keys, set(keys[:3])) == keys[:2]
+    other = Key("other", "file", "", "b")
+    assert command.complete([*keys, other], {*keys[:3], other}) == [*keys[:2], other]
 
 
 @pytest.mark.parametrize(

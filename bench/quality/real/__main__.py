@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,16 @@ def read(bench: Bench, task: Task, batch: Sequence[Recording]) -> list[Reading]:
     return [bench.file(r) for r in batch]
 
 
+def complete(wanted: Sequence[Key], known: Container[Key]) -> list[Key]:
+    """The readings of those recordings that all wanted readers have read.
+
+    A run that was stopped leaves readers with different recordings, whose error rates
+    do not compare.
+    """
+    missing = {(key.weights, key.recording) for key in wanted if key not in known}
+    return [key for key in wanted if (key.weights, key.recording) not in missing]
+
+
 def settings(given: Sequence[str]) -> Config:
     """The daemon's settings from ``key=value`` pairs; ``ConfigError`` for bad ones."""
     known = {each.key: each.field for each in all_settings()}
@@ -168,7 +178,8 @@ def run(arguments: argparse.Namespace) -> None:
             wanted += keys.values()
             if not arguments.report:
                 _make(bench, task, keys, model, results, facts)
-    if not results.rows.keys() & set(wanted):
+    wanted = complete(wanted, results.rows)
+    if not wanted:
         raise ConfigError("there is nothing to report: no recording was read")
     folder = arguments.out or arguments.work
     print(write_report(folder, results.rows, wanted, _command(arguments)))
@@ -307,7 +318,9 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder of the report; else --work's")
     parser.add_argument(
-        "--report", action="store_true", help="of the readings there are; make none"
+        "--report",
+        action="store_true",
+        help="make no readings; report the recordings that all readers have read",
     )
     arguments = parser.parse_args(given)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.quality.real.reader import account
 from bench.quality.real.results import Key, Row
-from bench.quality.real.scoring import cuts_inside, lost_at_end, sentences, units
+from bench.quality.real.scoring import cuts_inside, lost_at_ends, sentences, units
 from whisper_live.text.wer import plain_words, word_errors
 
 __all__ = ["YARDSTICK", "Figures", "difference", "figures", "percentiles", "share"]
@@ -48,7 +48,8 @@ class Figures:
     changed: int = 0
     suppressed: int = 0
     dropped: int = 0
-    lost: int | None = None  # units at the end that the yardstick has
+    lost: int | None = None  # units at the ends of utterances that the yardstick has
+    lost_in: int | None = None  # utterances
     first_s: float | None = None  # first word after the first voice
     stands_s: float | None = None  # last change after the last voice
     completed_s: float | None = None  # last completed segment after the last voice
@@ -67,6 +68,10 @@ def figures(row: Row, known: Mapping[Key, Row]) -> Figures:
     counted = [_units_of(part) for part in parts if part is not None]
     if len(counted) < len(parts):  # a sum of some of them would mislead
         counted = []
+    lost = None
+    if is_live and yardstick is not None and said:
+        utterances = [units(text, language) for text in row.texts]
+        lost = lost_at_ends(utterances, units(_text(yardstick), language), heard)
     first_s, last_s = row.speech or (None, None)
     return Figures(
         model=row.model,
@@ -96,11 +101,8 @@ def figures(row: Row, known: Mapping[Key, Row]) -> Figures:
         changed=seen.changed,
         suppressed=row.reading.suppressed,
         dropped=row.reading.dropped,
-        lost=(
-            lost_at_end(units(_text(yardstick), language), heard)
-            if is_live and yardstick is not None and said
-            else None
-        ),
+        lost=None if lost is None else sum(lost),
+        lost_in=None if lost is None else sum(map(bool, lost)),
         first_s=_after(first_s, seen.first_at_s),
         stands_s=_after(last_s, seen.stood_at_s),
         completed_s=_after(last_s, seen.completed_at_s),

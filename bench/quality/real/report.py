@@ -45,8 +45,9 @@ one sentence.) *erasure*: words shown and then removed or changed, per word of t
 text. *first*: from the first voice to the first word shown; *stands*: from the last
 voice to the last change that a reader sees; *completed*: to the last completed segment;
 p50 / p95 in seconds. First and last voice are Silero's, at its own threshold. *lost*:
-words at the end that plain beam 5 has and the live text lacks, and in how many
-utterances. *engine*: CPU seconds of the engine per second of audio.
+words at the ends of utterances in whose place plain beam 5 has some and the live text
+none, and in how many utterances. *engine*: CPU seconds of the engine per second of
+audio.
 """
 
 Group = Callable[[Figures], bool]
@@ -181,7 +182,6 @@ def _live(figures: Sequence[Figures]) -> str:
     for name, group in _groups(live):
         for reader, own in _by_reader(group).items():
             said = sum(f.sentences for f in own)
-            lost = [f.lost for f in own if f.lost]
             rows.append(
                 (
                     name,
@@ -194,11 +194,18 @@ def _live(figures: Sequence[Figures]) -> str:
                     _two(f.first_s for f in own),
                     _two(f.stands_s for f in own),
                     _two(f.completed_s for f in own),
-                    f"{sum(lost)} in {len(lost)}",
+                    _lost(own),
                     _cost(own),
                 )
             )
     return table(header.split(","), rows)
+
+
+def _lost(figures: Sequence[Figures]) -> str:
+    known = [f for f in figures if f.lost is not None]
+    if not known:
+        return "-"
+    return f"{sum(f.lost or 0 for f in known)} in {sum(f.lost_in or 0 for f in known)}"
 
 
 def _engine(figures: Sequence[Figures]) -> str:
@@ -284,6 +291,6 @@ def _provenance(rows: Sequence[Row]) -> str:
     for row in rows:
         for name in ("revision", *_FACTS):
             value = str(row.facts.get(name, ""))
-            if value not in seen.setdefault(name, []):
+            if value and value not in seen.setdefault(name, []):
                 seen[name].append(value)
     return table(("what", "value"), [(k, ", ".join(v)) for k, v in seen.items()])

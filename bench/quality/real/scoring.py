@@ -15,7 +15,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from whisper_live.text.words import ends_sentence, split_words
 
-__all__ = ["BY_CHARACTER", "cuts_inside", "lost_at_end", "sentences", "units"]
+__all__ = ["BY_CHARACTER", "cuts_inside", "lost_at_ends", "sentences", "units"]
 
 # Korean has spaces, but where they stand varies from writer to writer.
 BY_CHARACTER = frozenset({"zh", "yue", "ja", "ko", "th", "lo", "my", "km", "bo"})
@@ -86,26 +86,49 @@ def cuts_inside(
     return inside
 
 
-def lost_at_end(whole: Sequence[str], live: Sequence[str]) -> int:
-    """How many units at the end of the text of a whole reading are missing live.
+def lost_at_ends(
+    utterances: Sequence[Sequence[str]], whole: Sequence[str], live: Sequence[str]
+) -> list[int]:
+    """How many units at the end of each utterance are missing live.
 
-    What follows the last unit that both have, less what live has there instead.
+    ``utterances`` are those of the reference.  A unit is missing where the text has
+    nothing in its place; what a whole reading misses as well does not count.
     """
-    table = _distances(whole, live)
-    i, j = len(whole), len(live)
+    said = [unit for utterance in utterances for unit in utterance]
+    in_whole, in_live = _has(said, whole), _has(said, live)
+    lost, start = [], 0
+    for end in _ends(utterances):
+        missing = [_missing(has[start:end]) for has in (in_live, in_whole)]
+        lost.append(max(missing[0] - missing[1], 0))
+        start = end
+    return lost
+
+
+def _missing(has: Sequence[bool]) -> int:
+    """How many at the end are not there."""
+    return next((i for i, there in enumerate(reversed(has)) if there), len(has))
+
+
+def _has(said: Sequence[str], heard: Sequence[str]) -> list[bool]:
+    """For each unit said, whether an alignment with the fewest errors pairs it.
+
+    Of several such alignments the one that leaves out the latest units: "a x" for "a b
+    c" lacks the "c".
+    """
+    table = _distances(said, heard)
+    has = [False] * len(said)
+    i, j = len(said), len(heard)
     while i and j:
-        errors = table[i][j]
-        if whole[i - 1] == live[j - 1] and errors == table[i - 1][j - 1]:
-            break
-        if errors == table[i - 1][j] + 1:
-            i -= 1
-        elif errors == table[i][j - 1] + 1:
-            j -= 1
-        else:
-            i, j = i - 1, j - 1
-    else:  # nothing in common
-        i = j = 0
-    return max((len(whole) - i) - (len(live) - j), 0)
+        if said[i - 1] != heard[j - 1]:
+            if table[i][j] == table[i - 1][j] + 1:
+                i -= 1
+                continue
+            if table[i][j] == table[i][j - 1] + 1:
+                j -= 1
+                continue
+        i, j = i - 1, j - 1
+        has[i] = True
+    return has
 
 
 def _ends(pieces: Sequence[Sequence[str]]) -> list[int]:

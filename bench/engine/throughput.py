@@ -58,7 +58,7 @@ from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import Metrics
 
 OPTIONS = DecodeOptions(language="en")
-SPEECH = Path(__file__).parent.parent / "tests" / "data" / "speech" / "commands.wav"
+SPEECH = Path(__file__).parents[2] / "tests" / "data" / "speech" / "commands.wav"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from tests.e2e.support import Client, client, quick, running
 from tests.faults.process import daemon
 from whisper_live.config.model import AccessConfig, Config, ListenConfig, LogConfig
-from whisper_live.server.auth import Access, Denied
+from whisper_live.server.access import Access, Denied
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import word_text, write_speech
 

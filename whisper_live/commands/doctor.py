@@ -99,7 +99,7 @@ def _device(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _access(config: Config) -> Iterator[tuple[str, str]]:
-    from whisper_live.server.auth import Access, is_loopback
+    from whisper_live.server.access import Access, is_loopback
 
     access, host = config.access, config.listen.host
     Access(access, config.listen)  # reads the keys

@@ -1,4 +1,4 @@
-"""How the server writes its log: two line formats, and one voice per session.
+"""How the server writes its log, in two line formats.
 
 Owns formatters, levels, and what may stand in a log at all.  Recognised text, prompts,
 hotwords, keys and query strings may not, at any level, unless ``log-transcripts`` was
@@ -22,14 +22,13 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import MutableMapping
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from whisper_live.config.model import LogConfig
 from whisper_live.errors import WhisperLiveError
 
-__all__ = ["JsonFormatter", "PlainFormatter", "SessionLog", "setup", "short_id"]
+__all__ = ["JsonFormatter", "PlainFormatter", "setup", "short_id"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -133,75 +132,6 @@ class JsonFormatter(_Formatter):
         if error := self._error(record):
             entry["error"] = error
         return json.dumps(entry, ensure_ascii=True, default=str)
-
-
-class SessionLog(logging.LoggerAdapter[logging.Logger]):
-    """The log of one session: every record carries ``name``, the server's own for it.
-
-    ``opened`` and ``closed`` write the two INFO lines that a session gets.
-    """
-
-    def __init__(self, name: str, config: LogConfig = LogConfig()) -> None:
-        self.session = name
-        self._log_transcripts = config.log_transcripts
-        super().__init__(logging.getLogger("whisper_live.session"), {})
-
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**kwargs.get("extra", {}), "session": self.session}
-        return msg, kwargs
-
-    def opened(
-        self,
-        *,
-        client: str,
-        audio_format: str | None,
-        language: str | None,
-        task: str,
-        peer: str = "-",
-        key: str | None = None,
-    ) -> None:
-        """Who came, and what for, as far as it is not its own words.
-
-        ``peer`` is an address, ``key`` the name that its key has in the key file,
-        ``client`` what it calls itself; None is what the server finds out.
-        """
-        self._fields(
-            "opened",
-            peer=peer,
-            key=key or "-",
-            client=short_id(client),
-            audio_format=audio_format or "auto",
-            language=language or "auto",
-            task=task,
-        )
-
-    def closed(
-        self,
-        *,
-        reason: str,
-        audio_s: float,
-        utterances: int,
-        lag_p95_s: float | None,
-    ) -> None:
-        """``lag_p95_s`` is None for a session without a message that had text."""
-        self._fields(
-            "closed",
-            reason=reason,
-            audio_s=round(audio_s, 1),
-            utterances=utterances,
-            lag_p95_s=None if lag_p95_s is None else round(lag_p95_s, 2),
-        )
-
-    def transcript(self, text: str) -> None:
-        """Committed text, only where the operator asked for it."""
-        if self._log_transcripts:
-            self.info("transcript: %s", text)
-
-    def _fields(self, what: str, **fields: object) -> None:
-        text = " ".join(f"{key}={value}" for key, value in fields.items())
-        self.info("%s %s", what, text, extra={"fields": fields})
 
 
 def _one_line(text: str) -> str:

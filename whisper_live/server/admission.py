@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from whisper_live.config.model import LimitConfig
 from whisper_live.errors import Overloaded
-from whisper_live.server.auth import Caller
+from whisper_live.server.access import Caller
 
 __all__ = ["Admission", "Lease"]
 

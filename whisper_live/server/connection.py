@@ -28,8 +28,8 @@ from whisper_live.inference.model_registry import Model, ModelRegistry
 from whisper_live.inference.types import Outcome
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
-from whisper_live.observability.log import SessionLog
 from whisper_live.observability.metrics import Metrics
+from whisper_live.observability.session_log import SessionLog
 from whisper_live.offline.final_pass import FinalPass
 from whisper_live.protocols.base import (
     Close,
@@ -39,8 +39,8 @@ from whisper_live.protocols.base import (
     Protocol,
     for_model,
 )
+from whisper_live.server.access import Access, Caller
 from whisper_live.server.admission import Admission, Lease
-from whisper_live.server.auth import Access, Caller
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder

@@ -24,7 +24,7 @@ from whisper_live.inference.memory import give_back_memory
 from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.observability import log
 from whisper_live.server import systemd
-from whisper_live.server.auth import is_loopback
+from whisper_live.server.access import is_loopback
 from whisper_live.server.recorder import check_directory
 from whisper_live.server.server import Server
 from whisper_live.vad.silero import Detector

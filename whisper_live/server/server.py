@@ -33,8 +33,8 @@ from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.server.access import JUDGED_HEADERS, Access, Caller, Denied
 from whisper_live.server.admission import Admission
-from whisper_live.server.auth import JUDGED_HEADERS, Access, Caller, Denied
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket

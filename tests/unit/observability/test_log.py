@@ -13,7 +13,8 @@ import pytest
 
 from whisper_live.config.model import LogConfig
 from whisper_live.errors import WindowRejected
-from whisper_live.observability.log import SessionLog, setup, short_id
+from whisper_live.observability.log import setup, short_id
+from whisper_live.observability.session_log import SessionLog
 
 CANARY = "the purple canary sang at nine"
 

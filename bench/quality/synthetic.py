@@ -98,9 +98,17 @@ class Bench:
         return self._engines[context]
 
     def stream(
-        self, samples: Samples, language: str | None, detector: Detector | None = None
+        self,
+        samples: Samples,
+        language: str | None,
+        detector: Detector | None = None,
+        *,
+        starts_at: float = 0.0,
     ) -> Stream:
-        """A client that sends ``samples``; ``detector`` instead of the daemon's."""
+        """A client that sends ``samples``; ``detector`` instead of the daemon's.
+
+        ``starts_at`` is in seconds of the simulation.
+        """
         missing = -len(samples) % FRAME_SAMPLES
         frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
         speech = (detector or self._detector()).score(frames)
@@ -110,7 +118,7 @@ class Bench:
             word_timestamps=True,
             send_last_n_segments=0,
         )
-        return Stream(samples, speech, options)
+        return Stream(samples, speech, options, starts_at=starts_at)
 
     def listen(
         self,
@@ -124,9 +132,11 @@ class Bench:
         heard, simulations = [], []
         for begin in range(0, len(recordings), together):
             part = recordings[begin : begin + together]
-            streams = [self.stream(r.samples, r.language) for r in part]
-            for stream in streams[1:]:
-                stream.starts_at = chance.uniform(0, 3)
+            starts = [0.0, *(chance.uniform(0, 3) for _ in part[1:])]
+            streams = [
+                self.stream(r.samples, r.language, starts_at=start)
+                for r, start in zip(part, starts)
+            ]
             simulation = Simulation(
                 self.engine(context), CONFIG, streams, workers=WORKERS
             )

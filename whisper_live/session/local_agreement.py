@@ -71,6 +71,15 @@ class LocalAgreement:
             self._tail = self._newest[twice:]
         self._show(heard_twice=twice)
 
+    def show_all(self, words: Sequence[str]) -> None:
+        """Take a hypothesis of an utterance that may be over, and show it as it is.
+
+        It is what will be decided unless speech resumes, so that doubt would only show
+        the same words a silence later.
+        """
+        self.update(words)
+        self._shown = list(words)
+
     def cut(self, count: int) -> None:
         """The first ``count`` words of the newest hypothesis leave the window."""
         assert count <= self.confirmed, "only confirmed words can be decided"

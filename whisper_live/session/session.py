@@ -508,7 +508,7 @@ class Session:
             or _equal(words, split_words(agreement.text))
         )
         if segments and self._may_show(outcome, final, is_final=False):
-            agreement.update(words)
+            agreement.show_all(words)
             self._show(segments[0].start, final.end)
 
     def _believed_all(

@@ -164,6 +164,15 @@ def test_a_single_word_is_replaced_at_once() -> None:
         assert one.shown == text
 
 
+def test_what_may_be_over_is_shown_as_it_was_read() -> None:
+    one = heard(" a b c d", " a x y z", " a p q r")
+    assert one.shown == " a b c d", "doubted"
+    one.show_all(split_words(" a s t u v"))
+    assert one.shown == " a s t u v"
+    one.update(split_words(" a s t u v w"))
+    assert one.shown[:10] == " a s t u v", "and it stays if that is heard again"
+
+
 def test_doubt_outlives_a_cut_before_it() -> None:
     one = heard(" a b c d e", " a b x y z")
     one.cut(1)

@@ -220,6 +220,25 @@ def test_the_final_is_there_when_the_endpoint_fires() -> None:
     assert harness.completed() == [" w1 w2"] and len(harness.requests) == before
 
 
+def test_the_text_stands_once_the_advance_was_read() -> None:
+    def hear(request: Request) -> Outcome:
+        if request.kind is FINAL:
+            return hear_marks(request)
+        wrong = [" no", " such", " words"]
+        return heard_words(
+            request, [[Word(w, request.start, request.end, 0.9) for w in wrong]]
+        )
+
+    harness = SessionHarness(hear=hear)
+    harness.play(words(1, 2, 3, 4))
+    assert set(harness.partials) == {" no such words"}
+    harness.play(silence(0.3))
+    assert not harness.completed()
+    assert harness.partials[-1] == " w1 w2 w3 w4", "no doubt although much is revised"
+    harness.play(silence(0.5))
+    assert harness.completed() == [" w1 w2 w3 w4"]
+
+
 def test_speech_resumes_and_the_advance_was_only_a_reading() -> None:
     harness = slow()
     harness.play(words(1, 2))

@@ -27,13 +27,13 @@ __all__ = ["SCRIPT", "main"]
 
 # Who speaks, and what; /5 is a pause of 0.5 s, from one word's end to the next.
 SCRIPT = """\
-1 Good morning everyone, /5 and welcome to the weekly meeting. /10
-1 Today we have three topics, /6 so please keep it short. /12
-2 Can you tell us how the new kitchen is coming along? /9
-1 The painters will be here on Friday, /7 and the windows will arrive next week. /11
-1 We still need 25 chairs, /4 some tables, /5 and more light near the stairs. /13
-2 How much will that cost? /8
-1 It will be less than $900. /9
+1 Good morning everyone, /5 and welcome to the weekly meeting. /13
+1 Today we have three topics, /6 so please keep it short. /14
+2 Can you tell us how the new kitchen is coming along? /11
+1 The painters will be here on Friday, /7 and the windows will arrive next week. /13
+1 We still need 25 chairs, /4 some tables, /5 and more light near the stairs. /15
+2 How much will that cost? /11
+1 It will be less than $900. /16
 2 Maria, /4 please write the order today, /6 and send it to the office before noon. /9
 1 Sounds good. /10
 2 The old kitchen is from 1985, /5 and 40 people use it every day. /12

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from whisper_live.errors import HandshakeError, WhisperLiveError
+from whisper_live.session.events import Configure, EndOfAudio, Flush
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Ending, FinalTranscript, Update
 
@@ -20,9 +21,6 @@ __all__ = [
     "Audio",
     "ClientMessage",
     "Close",
-    "Configure",
-    "End",
-    "Flush",
     "Hello",
     "Message",
     "Protocol",
@@ -54,24 +52,8 @@ class Audio:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """End the open utterance here; more audio will follow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Configure:
-    """Decode what follows with these options."""
-
-    options: SessionOptions
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """There will be no more audio."""
-
-
-ClientMessage = Audio | Flush | Configure | End
+# All but audio is an event of the session as it stands.
+ClientMessage = Audio | Flush | Configure | EndOfAudio
 
 
 def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOptions:

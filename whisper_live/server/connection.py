@@ -33,7 +33,6 @@ from whisper_live.observability.session_log import SessionLog
 from whisper_live.offline.final_pass import FinalPass
 from whisper_live.protocols.base import (
     Close,
-    End,
     Hello,
     Message,
     Protocol,
@@ -337,7 +336,7 @@ class Connection:
             while True:
                 message = await self._socket.receive()
                 with contextlib.suppress(ClientError):
-                    if isinstance(self._protocol.read(message), End):
+                    if isinstance(self._protocol.read(message), EndOfAudio):
                         self._sender.peer_ended.set()
 
     async def _notice_loss(self) -> None:

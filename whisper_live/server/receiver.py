@@ -26,16 +26,19 @@ from whisper_live.observability.metrics import Metrics
 from whisper_live.protocols.base import (
     Audio,
     ClientMessage,
-    Configure,
-    End,
-    Flush,
     Protocol,
 )
 from whisper_live.server.backlog import Backlog
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.socket import Socket
-from whisper_live.session import events
-from whisper_live.session.events import Drain, EndOfAudio, Event, Frames
+from whisper_live.session.events import (
+    Configure,
+    Drain,
+    EndOfAudio,
+    Event,
+    Flush,
+    Frames,
+)
 
 __all__ = ["RECEIVE_QUEUE", "Receiver"]
 
@@ -131,14 +134,12 @@ class Receiver:
             if self._end_by is not None and self._loop.time() >= self._end_by:
                 left, left_bytes = left - 1, left_bytes - len(message)
             match self._understand(message):
-                case End():
+                case EndOfAudio() as said:
                     self._ended.set()
                     if self._is_wanted:
-                        return EndOfAudio()
-                case Flush() if self._is_wanted:
-                    self._take(events.Flush())
-                case Configure(options) if self._is_wanted:
-                    self._take(events.Configure(options))
+                        return said
+                case Flush() | Configure() as said if self._is_wanted:
+                    self._take(said)
                 case Audio(data) if self._is_wanted:
                     await self._take_in(data)
         if self._end_by is None:

@@ -13,9 +13,10 @@ from whisper_live.audio import s_to_samples
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import HandshakeError, Overloaded, ProtocolError
 from whisper_live.inference.types import Word
-from whisper_live.protocols.base import Audio, Close, Configure, End, Flush, Message
+from whisper_live.protocols.base import Audio, Close, Message
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.session.events import Configure, EndOfAudio, Flush
 from whisper_live.session.transcript import Transcript
 from whisper_live.session.updates import (
     Dropped,
@@ -365,7 +366,7 @@ def test_a_refusal_echoes_the_uid_that_was_understood() -> None:
 def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     one = wire()
     assert one.read(b"\0\0") == Audio(b"\0\0")
-    assert one.read("END_OF_AUDIO") == one.read(b"END_OF_AUDIO") == End()
+    assert one.read("END_OF_AUDIO") == one.read(b"END_OF_AUDIO") == EndOfAudio()
     assert one.read('{"type": "flush"}') == Flush()
     for nonsense in ("{}", "hello", '{"type": "dance"}', "[1]"):
         with pytest.raises(ProtocolError, match="binary"):

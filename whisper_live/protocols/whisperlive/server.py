@@ -27,9 +27,6 @@ from whisper_live.protocols.base import (
     Audio,
     ClientMessage,
     Close,
-    Configure,
-    End,
-    Flush,
     Hello,
     Message,
     Protocol,
@@ -43,6 +40,7 @@ from whisper_live.protocols.whisperlive.handshake import (
     read_options,
     uid_in,
 )
+from whisper_live.session.events import Configure, EndOfAudio, Flush
 from whisper_live.session.updates import (
     Dropped,
     Ending,
@@ -107,7 +105,7 @@ class WhisperLive(Protocol):
         "configure", ...}`` with keys of the handshake.
         """
         if messages.is_end_of_audio(message):
-            return End()
+            return EndOfAudio()
         if isinstance(message, bytes):
             return Audio(message)
         try:

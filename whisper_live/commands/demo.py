@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import dataclasses
 import difflib
-import re
 import statistics
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +27,7 @@ from whisper_live.inference import model_files
 from whisper_live.server.process import load_engine
 from whisper_live.server.server import Server
 from whisper_live.testing.load.alignment import align
-from whisper_live.testing.load.material import TAIL_S, SpokenWord, plain_words
+from whisper_live.testing.load.material import TAIL_S, SpokenWord, bare_words
 from whisper_live.testing.load.measure import measure
 from whisper_live.testing.load.sessionlog import Arrived, Sent, SessionLog
 from whisper_live.testing.recordings import ShippedRecording, shipped
@@ -47,7 +46,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     recording = shipped(name)
     captions, arrivals, summary = asyncio.run(_demonstrate(config, recording.webm))
     heard = " ".join(caption.text for caption in captions.completed)
-    said, got = _words(recording.text), _words(heard)
+    said, got = bare_words(recording.text), bare_words(heard)
     errors = align(got, said).errors
     wrong = difference(recording.text, heard)
     if errors > _MOST_WRONG[name] * len(said) or captions.dropped:
@@ -108,7 +107,7 @@ def _latency(recording: ShippedRecording, arrivals: Sequence[Arrival]) -> str:
         SpokenWord(plain, word.start_s, word.end_s, number)
         for number, sentence in enumerate(recording.sentences)
         for word in sentence
-        for plain in plain_words(word.text)
+        for plain in bare_words(word.text)
     ]
     sent_s = words[-1].end_s + TAIL_S
     figures = measure(
@@ -135,14 +134,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _words(text: str) -> list[str]:
-    """Words alone: neither case nor punctuation is something that was said."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
-
-
 def difference(expected: str, heard: str) -> str:
     """The text with what is wrong in it marked; empty if the words are the same."""
-    said, got = _words(expected), _words(heard)
+    said, got = bare_words(expected), bare_words(heard)
     if said == got:
         return ""
     marks = {"  ": "{}", "- ": "[-{}-]", "+ ": "{{+{}+}}"}

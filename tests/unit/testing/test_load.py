@@ -18,7 +18,7 @@ from whisper_live.testing.load.crowd import Crowd, Run
 from whisper_live.testing.load.material import (
     TAIL_S,
     Speech,
-    plain_words,
+    bare_words,
     read_sentences,
     recite,
     write_marks,
@@ -84,7 +84,7 @@ def test_sentences_are_cut_and_recited_with_their_words() -> None:
 
 
 def test_words_are_compared_without_case_and_punctuation() -> None:
-    assert plain_words(" It's Monday, isn't it?") == ["it's", "monday", "isn't", "it"]
+    assert bare_words(" It's Monday, isn't it?") == ["it's", "monday", "isn't", "it"]
 
 
 # -------------------------------------------------------------------------- alignment

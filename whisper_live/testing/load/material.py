@@ -33,7 +33,7 @@ __all__ = [
     "Speech",
     "SpokenWord",
     "TAIL_S",
-    "plain_words",
+    "bare_words",
     "read_sentences",
     "shipped_sentences",
     "recite",
@@ -82,9 +82,13 @@ class Speech:
         return self.duration_s + self.tail_s
 
 
-def plain_words(text: str) -> list[str]:
-    """The words of a text as they are compared: lower case, without punctuation."""
-    return re.findall(r"[\w']+", text.lower())
+def bare_words(text: str) -> list[str]:
+    """The words of a text as they are compared: lower case, without punctuation.
+
+    An apostrophe stays inside a word only.  (``text.wer`` has words as the session
+    compares them, also of scripts without spaces.)
+    """
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
 
 
 # ----------------------------------------------------------------------------- marks
@@ -170,7 +174,7 @@ def _cut(samples: Samples, words: Sequence[TimedWord]) -> Recording:
     spoken = [
         SpokenWord(plain, word.start_s - begin_s, word.end_s - begin_s, 0)
         for word in words
-        for plain in plain_words(word.text)
+        for plain in bare_words(word.text)
     ]
     return Recording(samples[begin:end], tuple(spoken))
 

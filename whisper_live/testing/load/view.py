@@ -16,7 +16,7 @@ from whisper_live.protocols.whisperlive.client import (
     dropped_s,
     read_segments,
 )
-from whisper_live.testing.load.material import plain_words
+from whisper_live.testing.load.material import bare_words
 
 __all__ = ["Shown", "View"]
 
@@ -32,7 +32,7 @@ class Shown:
     @classmethod
     def of(cls, segment: WireSegment) -> Shown:
         """A segment of a message."""
-        words = tuple(plain_words(segment.text))
+        words = tuple(bare_words(segment.text))
         return cls(segment.start_s, segment.end_s, words)
 
 

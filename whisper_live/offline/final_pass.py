@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,9 +18,7 @@ import numpy as np
 from whisper_live.audio import Samples, s_to_samples
 from whisper_live.config.model import Config
 from whisper_live.offline.reader import AudioWindow, Reader, Submit, plan
-from whisper_live.session.decode_policy import DecodePolicy
 from whisper_live.session.events import Frames
-from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Dropped, FinalTranscript, Segment, Update
 from whisper_live.text.wer import word_error_rate
@@ -80,13 +77,11 @@ class FinalPass:
         the server keeps.
         """
         reader = Reader(
+            self._config,
             self._options,
-            DecodePolicy(self._config, self._options, session=self._session, ids=ids),
-            HallucinationFilter(
-                no_speech_threshold=self._options.no_speech_threshold,
-                suppressed=Counter(),
-            ),
             submit,
+            session=self._session,
+            ids=ids,
             beam_size=_BEAMS,
             timeout_s=self._timeout_s,
         )

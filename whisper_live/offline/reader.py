@@ -9,10 +9,13 @@ waiting on the engine; knows no files and no sessions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
+from whisper_live.config.model import Config
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -28,13 +31,7 @@ from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.language import SpokenLanguage
 from whisper_live.session.options import SessionOptions, VadOptions
 from whisper_live.session.updates import Dropped, Language, Segment
-from whisper_live.session.window import (
-    LEAST_UNREAD,
-    LOOSE_END,
-    MOST_STUCK,
-    UNREAD,
-    Final,
-)
+from whisper_live.session.window import MOST_STUCK, UNREAD, Final
 
 __all__ = ["AudioWindow", "Reader", "Submit", "WindowPlanner", "WindowText", "plan"]
 
@@ -127,6 +124,11 @@ class AudioWindow:
         frames = self.frames(start, end)
         return sum(frames) / len(frames) if frames else 1.0
 
+    def voiced(self, start: int, end: int, *, threshold: float) -> int:
+        """Samples of ``start..end`` in frames of voice."""
+        frames = self.frames(start, end)
+        return FRAME_SAMPLES * sum(p >= threshold for p in frames)
+
 
 @dataclass(frozen=True, slots=True)
 class WindowText:
@@ -150,21 +152,28 @@ class Reader:
 
     def __init__(
         self,
+        config: Config,
         options: SessionOptions,
-        policy: DecodePolicy,
-        hallucinations: HallucinationFilter,
         submit: Submit,
         *,
+        session: str,
+        ids: Iterator[int],
         beam_size: int,
         timeout_s: float,
     ) -> None:
+        """``session`` names the recording; ``ids`` gives request ids.
+
+        ``beam_size`` is the least, ``timeout_s`` for one request.
+        """
         self.language = SpokenLanguage(
             options.language, multilingual=options.multilingual
         )
         self.detected: Language | None = None  # by the first window that said one
         self._options = options
-        self._policy = policy
-        self._filter = hallucinations
+        self._policy = DecodePolicy(config, options, session=session, ids=ids)
+        self._filter = HallucinationFilter(
+            no_speech_threshold=options.no_speech_threshold, suppressed=Counter()
+        )
         self._submit = submit
         self._beam_size = beam_size
         self._timeout_s = timeout_s
@@ -183,6 +192,7 @@ class Reader:
         the text before the window.
         """
         final = Final(window.start, window.end)
+        voiced = functools.partial(window.voiced, threshold=self._options.vad.threshold)
         segments: list[HypothesisSegment] = []
         dropped: list[Dropped] = []
         self.language.start_utterance()
@@ -208,7 +218,7 @@ class Reader:
                     self.language.settle(outcome, length, is_final=True)
                     if self.detected is None:
                         self.detected = self.language.announcement(outcome)
-                    if not self._is_unread(window, final):
+                    if not final.is_unread(voiced):
                         break
                     if final.stuck >= MOST_STUCK:
                         dropped.append(Dropped(final.read_to, window.end, UNREAD))
@@ -218,11 +228,6 @@ class Reader:
                 case Cancelled():
                     dropped.append(Dropped(final.read_to, window.end, "cancelled"))
         return WindowText(tuple(map(settled, joined(segments))), tuple(dropped))
-
-    def _is_unread(self, window: AudioWindow, final: Final) -> bool:
-        frames = window.frames(final.read_to + LOOSE_END, window.end)
-        voiced = sum(p >= self._options.vad.threshold for p in frames)
-        return voiced * FRAME_SAMPLES >= LEAST_UNREAD
 
 
 async def answered(submit: Submit, request: Request) -> Outcome:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, Samples, samples_to_s
@@ -24,9 +24,7 @@ from whisper_live.offline.reader import (
     WindowPlanner,
     WindowText,
 )
-from whisper_live.session.decode_policy import DecodePolicy
 from whisper_live.session.events import Frames
-from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.transcript import Transcript
 from whisper_live.session.updates import Update
@@ -101,12 +99,11 @@ class _File:
         self._worker = worker
         self._tell = tell
         self._reader = Reader(
+            config,
             options,
-            DecodePolicy(config, options, session=name, ids=ids),
-            HallucinationFilter(
-                no_speech_threshold=options.no_speech_threshold, suppressed=Counter()
-            ),
             worker.submit,
+            session=name,
+            ids=ids,
             beam_size=_BEAMS,
             timeout_s=_TIMEOUT_S,
         )
@@ -124,10 +121,7 @@ class _File:
         """More audio; waits while as many windows as there are lanes are under way."""
         self._buffer.append(frames.samples)
         self._speech += frames.speech.tolist()
-        left = len(frames.samples)
-        for probability in frames.speech.tolist():
-            size = min(left, FRAME_SAMPLES)
-            left -= size
+        for probability, size in frames.scored():
             for start, end in self._planner.push(probability, size):
                 await self._begin(start, end)
         self._forget(self._planner.keep_from)

@@ -54,25 +54,15 @@ class DecodePolicy:
         word_timestamps: bool,
     ) -> Request:
         """A reading of the window so far; ``start`` is the position of its audio."""
-        options = DecodeOptions(
-            language=language,
-            task=self._options.task,
-            prompt=self._prompt(context),
-            hotwords=self._options.hotwords,
-            word_timestamps=word_timestamps,
-        )
+        options = self._decode_options(language, context, word_timestamps)
         return self._request(RequestKind.PARTIAL, audio, start, options)
 
     def final(
         self, audio: Samples, start: int, *, language: str | None, context: str
     ) -> Request:
         """The reading that decides the window."""
-        options = DecodeOptions(
-            language=language,
-            task=self._options.task,
-            prompt=self._prompt(context),
-            hotwords=self._options.hotwords,
-            word_timestamps=self._options.word_timestamps,
+        options = replace(
+            self._decode_options(language, context, self._options.word_timestamps),
             beam_size=self._options.beam_size or self._beams,
             temperatures=_FALLBACKS,
         )
@@ -95,17 +85,25 @@ class DecodePolicy:
         ``session`` is the name under which it is queued: several windows of one
         recording may be under way, each under a name of its own.
         """
-        options = DecodeOptions(
-            language=language,
-            task=self._options.task,
-            prompt=self._prompt(context),
-            hotwords=self._options.hotwords,
-            word_timestamps=word_timestamps,
+        options = replace(
+            self._decode_options(language, context, word_timestamps),
             beam_size=max(self._options.beam_size or self._beams, beam_size),
             temperatures=_ALL_FALLBACKS,
         )
         request = self._request(RequestKind.BACKGROUND, audio, start, options)
         return replace(request, session=session, timeout_s=timeout_s)
+
+    def _decode_options(
+        self, language: str | None, context: str, word_timestamps: bool
+    ) -> DecodeOptions:
+        """What the client wants of every reading; greedy and without fallbacks."""
+        return DecodeOptions(
+            language=language,
+            task=self._options.task,
+            prompt=self._prompt(context),
+            hotwords=self._options.hotwords,
+            word_timestamps=word_timestamps,
+        )
 
     def _request(
         self, kind: RequestKind, audio: Samples, start: int, options: DecodeOptions

@@ -7,12 +7,13 @@ all durations in seconds.  Arrays are handed over, never written to again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_live.audio import Samples
+from whisper_live.audio import FRAME_SAMPLES, Samples
 from whisper_live.inference.types import Outcome, Request
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Ending, Update
@@ -47,6 +48,15 @@ class Frames:
     decode_s: float = 0.0  # CPU spent making the samples
     vad_s: float = 0.0  # and scoring them
     behind_s: float = 0.0  # how late they come, see `backlog`
+
+    def scored(self) -> Iterator[tuple[float, int]]:
+        """Each frame's speech probability and how many samples it has."""
+        left = len(self.samples)
+        for probability in self.speech.tolist():
+            size = min(left, FRAME_SAMPLES)
+            left -= size
+            yield probability, size
+        assert left == 0, "frames without probabilities"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, s_to_samples
+from whisper_live.audio import SampleBuffer, s_to_samples
 from whisper_live.config.model import Config
 from whisper_live.inference.types import (
     Cancelled,
@@ -70,8 +70,6 @@ from whisper_live.session.updates import (
     Update,
 )
 from whisper_live.session.window import (
-    LEAST_UNREAD,
-    LOOSE_END,
     MOST_STUCK,
     UNREAD,
     DecidedWindows,
@@ -251,16 +249,12 @@ class Session:
             self._timings, decode_s=frames.decode_s, vad_s=frames.vad_s
         )
         self._buffer.append(frames.samples)
-        left = len(frames.samples)
-        for probability in frames.speech.tolist():
-            size = min(left, FRAME_SAMPLES)
-            left -= size
+        for probability, size in frames.scored():
             for mark in self._segmenter.push(probability, size):
                 self._take_mark(mark)
             at = self._segmenter.split_point(self._window.start)
             if at is not None:
                 self._split_window(at)
-        assert left == 0, "frames without probabilities"
         self._try_preflight()
         self._try_early_endpoint()
         self._request_interim()
@@ -446,7 +440,7 @@ class Session:
         match outcome:
             case Hypothesis():
                 self._commit_final(final, until=final.end)
-                if self._unread(final):
+                if final.is_unread(self._segmenter.voiced):
                     self._drop(final.read_to, final.end, UNREAD)
             case RequestFailed():
                 self._fail(final, outcome.error.kind)
@@ -479,7 +473,7 @@ class Session:
             return
         if isinstance(outcome, Hypothesis):
             final.read_on(outcome)
-            if self._unread(final) and final.stuck < MOST_STUCK:
+            if final.is_unread(self._segmenter.voiced) and final.stuck < MOST_STUCK:
                 self._submit_final(final)
                 return
         final.outcome = outcome
@@ -487,11 +481,6 @@ class Session:
             self._take_preflight(final, outcome)
         else:
             self._pump()
-
-    def _unread(self, final: Final) -> bool:
-        """Whether there is voice behind what was read of a window."""
-        voiced = self._segmenter.voiced(final.read_to + LOOSE_END, final.end)
-        return voiced >= LEAST_UNREAD
 
     def _take_preflight(self, final: Final, outcome: Outcome) -> None:
         if not isinstance(outcome, Hypothesis):

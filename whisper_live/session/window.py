@@ -13,6 +13,7 @@ Knows no audio and no messages.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from whisper_live.audio import s_to_samples
@@ -22,8 +23,6 @@ from whisper_live.session.commit import Cut, Stitch
 from whisper_live.session.local_agreement import LocalAgreement
 
 __all__ = [
-    "LEAST_UNREAD",
-    "LOOSE_END",
     "MOST_STUCK",
     "UNREAD",
     "DecidedWindows",
@@ -35,8 +34,8 @@ __all__ = [
 UNREAD = "unread"  # why a span is dropped: voice that the engine would not read
 # Whisper closes an answer up to 0.4 s before its last word ends ("Friday. day." came of
 # reading on there); where words were really missing, 1.9 to 4.2 s were left.
-LOOSE_END = s_to_samples(0.4)  # behind an answer: still its last word
-LEAST_UNREAD = s_to_samples(0.2)  # voice behind that which is worth a further reading
+_LOOSE_END = s_to_samples(0.4)  # behind an answer: still its last word
+_LEAST_UNREAD = s_to_samples(0.2)  # voice behind that which is worth a further reading
 MOST_STUCK = 2  # readings that go no further before the rest is given up
 
 _BUSY_S = 0.5  # delay at which interim requests are at their longest interval
@@ -77,6 +76,13 @@ class Final:
         self.stuck = 0 if is_further else self.stuck + 1
         self.readings.append(hypothesis)
         self.read_to = max(self.read_to, min(end, self.end))
+
+    def is_unread(self, voiced: Callable[[int, int], int]) -> bool:
+        """Whether there is voice behind what was read.
+
+        ``voiced(start, end)`` counts the samples of voice in a span.
+        """
+        return voiced(self.read_to + _LOOSE_END, self.end) >= _LEAST_UNREAD
 
 
 class Window:

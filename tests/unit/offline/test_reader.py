@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -24,8 +23,6 @@ from whisper_live.inference.types import (
 )
 from whisper_live.offline.reader import AudioWindow, Reader, WindowText, plan
 from whisper_live.offline.transcriber import Transcriber
-from whisper_live.session.decode_policy import DecodePolicy
-from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.options import SessionOptions, VadOptions
 from whisper_live.session.updates import Dropped, Update
 from whisper_live.testing.marks import read_numbers, write_monologue, write_speech
@@ -50,10 +47,11 @@ async def read(
 
     wishes = replace(SessionOptions(language="en"), **options)  # type: ignore[arg-type]
     reader = Reader(
+        Config(),
         wishes,
-        DecodePolicy(Config(), wishes, session="s", ids=itertools.count(1)),
-        HallucinationFilter(no_speech_threshold=0.45, suppressed=Counter()),
         submit,
+        session="s",
+        ids=itertools.count(1),
         beam_size=5,
         timeout_s=5.0,
     )

@@ -47,6 +47,14 @@ class Captions:
         self.completed += fresh
         return fresh
 
+    def losses(self) -> list[str]:
+        """Where text is missing and why, a phrase for each span."""
+        return [
+            f"no text for {samples_to_s(span.start):.3f} to "
+            f"{samples_to_s(span.end):.3f} s: {span.reason}"
+            for span in self.dropped
+        ]
+
 
 def _caption(segment: Segment) -> Caption:
     return Caption(

@@ -43,7 +43,8 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     url = arguments.url or f"ws://{_bracketed(config.listen.host)}:{config.listen.port}"
     captions = asyncio.run(_stream(url, path, arguments))
     if captions.dropped:
-        raise WhisperLiveError(f"the server gave up audio: {captions.dropped}")
+        losses = "; ".join(captions.losses())
+        raise WhisperLiveError(f"the server gave up audio: {losses}")
     return 0
 
 

@@ -19,7 +19,6 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from whisper_live.audio import samples_to_s
 from whisper_live.client.captions import RENDERERS, Captions
 from whisper_live.config.model import Config
 from whisper_live.errors import (
@@ -242,10 +241,6 @@ def _write(
     else:
         head = f"{name}:\n" if among > 1 else ""
         tqdm.write(head + content, file=sys.stdout, end="")
-    for lost in result.captions.dropped:
-        start_s, end_s = samples_to_s(lost.start), samples_to_s(lost.end)
-        tqdm.write(
-            f"{name}: no text for {start_s:.3f} to {end_s:.3f} s: {lost.reason}",
-            file=sys.stderr,
-        )
+    for loss in result.captions.losses():
+        tqdm.write(f"{name}: {loss}", file=sys.stderr)
     return not result.captions.dropped

@@ -43,6 +43,7 @@ def test_language_and_dropped_spans_are_kept() -> None:
     captions.take(Update(completed=(segment(3.0, 4.0, " x"),), dropped=(lost,)))
     assert captions.language == "de"
     assert captions.dropped == [lost]
+    assert captions.losses() == ["no text for 1.000 to 2.000 s: engine_timeout"]
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class Faulty:
 def spoil(
     engine: CTranslate2Engine, fault: Callable[[Sequence[Sequence[int]]], None]
 ) -> Faulty:
-    """Put a fault into one lane's model and take the others' place with it."""
+    """Put a fault into one worker's model and take the others' place with it."""
     faulty = Faulty(engine._calls[0]._model, fault)
     for call in engine._calls:
         call._model = faulty
@@ -203,7 +203,7 @@ async def test_out_of_memory_halves_the_batch_and_remembers(
 async def _on_one_lane(
     engine: CTranslate2Engine, rows: list[Request]
 ) -> Sequence[object]:
-    """Each lane learns by itself: ask the first one."""
+    """Each worker learns by itself: ask the first one."""
     call = engine._calls[0]
     prepared = [engine._row(row) for row in rows]
     call.run(prepared)

@@ -352,7 +352,7 @@ def test_warm_up_runs_every_shape(
     # single rows whatever it takes, then full batches, then the likely first ones
     shapes = [(300, 1), (200, 1), (300, 4), (200, 4), *[(300, 1), (200, 1)] * 2]
     assert all(each[:run] == shapes[:run] for each in ran.values())
-    # and then two a lane that came through the queue, to whichever lane was free
+    # and then two a worker that came through the queue, to whichever worker was free
     rehearsed = [shape for each in ran.values() for shape in each[run:]]
     assert rehearsed == [(200, 1)] * 2 * len(ran)
     assert stages == {"aligned"}

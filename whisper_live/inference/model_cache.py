@@ -15,7 +15,7 @@ __all__ = ["ModelCache"]
 
 
 @dataclass(slots=True)
-class _Resident:
+class _Entry:
     sessions: int = 0  # that use the model, or wait for it
     size_bytes: int | None = None  # None: not loaded
     idle_since: float = 0.0  # when it was loaded, or its last session left it
@@ -35,28 +35,28 @@ class ModelCache:
     def __init__(self, *, most_bytes: int, idle_s: float) -> None:
         self._most_bytes = most_bytes or math.inf
         self._idle_s = idle_s or math.inf
-        self._residents: dict[str, _Resident] = {}
+        self._entries: dict[str, _Entry] = {}
 
     def hold(self, name: str) -> None:
         """One more session uses this model, or waits for it."""
-        self._residents.setdefault(name, _Resident()).sessions += 1
+        self._entries.setdefault(name, _Entry()).sessions += 1
 
     def release(self, name: str, *, now: float) -> None:
         """A session that held it does so no longer."""
-        resident = self._residents[name]
-        assert resident.sessions, "released as often as held"
-        resident.sessions -= 1
-        resident.idle_since = now
+        entry = self._entries[name]
+        assert entry.sessions, "released as often as held"
+        entry.sessions -= 1
+        entry.idle_since = now
         self._tidy(name)
 
     def loaded(self, name: str, size_bytes: int, *, now: float) -> None:
         """It is in memory now; those who waited for it may have left."""
-        resident = self._residents.setdefault(name, _Resident())
-        resident.size_bytes, resident.idle_since = size_bytes, now
+        entry = self._entries.setdefault(name, _Entry())
+        entry.size_bytes, entry.idle_since = size_bytes, now
 
     def unloaded(self, name: str) -> None:
         """It has left memory, or is about to and is given to nobody any more."""
-        self._residents[name].size_bytes = None
+        self._entries[name].size_bytes = None
         self._tidy(name)
 
     def fits(self, size_bytes: int) -> bool:
@@ -73,7 +73,7 @@ class ModelCache:
         for name in self._idle:
             if free >= size_bytes:
                 break
-            free += self._residents[name].size_bytes or 0
+            free += self._entries[name].size_bytes or 0
             going.append(name)
         return going if free >= size_bytes else None
 
@@ -96,22 +96,22 @@ class ModelCache:
     @property
     def size_bytes(self) -> int:
         """What the loaded models take together."""
-        return sum(resident.size_bytes or 0 for resident in self._loaded.values())
+        return sum(entry.size_bytes or 0 for entry in self._loaded.values())
 
     @property
-    def _loaded(self) -> dict[str, _Resident]:
-        return {n: r for n, r in self._residents.items() if r.size_bytes is not None}
+    def _loaded(self) -> dict[str, _Entry]:
+        return {n: r for n, r in self._entries.items() if r.size_bytes is not None}
 
     @property
     def _idle(self) -> list[str]:
         """Least recently used first."""
-        idle = [name for name, r in self._residents.items() if r.is_idle]
-        return sorted(idle, key=lambda name: self._residents[name].idle_since)
+        idle = [name for name, r in self._entries.items() if r.is_idle]
+        return sorted(idle, key=lambda name: self._entries[name].idle_since)
 
     def _expires_at(self, name: str) -> float:
-        return self._residents[name].idle_since + self._idle_s
+        return self._entries[name].idle_since + self._idle_s
 
     def _tidy(self, name: str) -> None:
-        resident = self._residents[name]
-        if resident.size_bytes is None and not resident.sessions:
-            del self._residents[name]
+        entry = self._entries[name]
+        if entry.size_bytes is None and not entry.sessions:
+            del self._entries[name]

@@ -79,7 +79,7 @@ class ModelRegistry:
         self._offered = engine.offered_models if loader else frozenset[str]()
         self._by_language = engine.language_models if loader else {}
         self._final = engine.final_pass_model if loader else ""
-        self._residents = ModelCache(
+        self._cache = ModelCache(
             most_bytes=config.engine.model_memory_mb * 1_000_000,
             idle_s=config.engine.model_idle_s,
         )
@@ -147,7 +147,7 @@ class ModelRegistry:
         """
         if not name:
             return self._main
-        self._residents.hold(name)
+        self._cache.hold(name)
         try:
             running = self._running.get(name)
             return running.model if running else await self._arrival(name)
@@ -178,7 +178,7 @@ class ModelRegistry:
     # ---------------------------------------------------------------- coming and going
 
     def _release(self, name: str) -> None:
-        self._residents.release(name, now=self._loop.time())
+        self._cache.release(name, now=self._loop.time())
         self._set_timer()
 
     async def _arrival(self, name: str) -> Model:
@@ -220,12 +220,12 @@ class ModelRegistry:
 
     async def _make_room(self, name: str, size_bytes: int) -> None:
         """Unload what has to go for a model of this size."""
-        if not self._residents.fits(size_bytes):
+        if not self._cache.fits(size_bytes):
             raise EngineUnavailable(
                 f"about {size_bytes / 1e6:.0f} MB are more than model-memory-mb allows"
             )
         # One at a time and asked again: while one goes another may be taken up.
-        while going := self._residents.room(size_bytes):
+        while going := self._cache.room(size_bytes):
             await self._unload(going[0], f"to make room for {name}")
         if going is None:
             raise Overloaded(
@@ -242,7 +242,7 @@ class ModelRegistry:
         model = Model(name, worker, engine.info.languages)
         run = asyncio.create_task(worker.run(), name=f"worker of {name}")
         self._running[name] = _Running(model, engine, run)
-        self._residents.loaded(name, size_bytes, now=self._loop.time())
+        self._cache.loaded(name, size_bytes, now=self._loop.time())
         self._metrics.model_changed("loaded")
         logger.info("model %s is ready", name)
         return model
@@ -250,7 +250,7 @@ class ModelRegistry:
     async def _unload(self, name: str, why: str) -> None:
         """From here on nobody is given it; returns when its memory is free."""
         running = self._running.pop(name)
-        self._residents.unloaded(name)
+        self._cache.unloaded(name)
         logger.info("unloading model %s: %s", name, why)
         await running.model.worker.close()
         running.run.cancel()
@@ -265,7 +265,7 @@ class ModelRegistry:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._residents.deadline()
+        deadline = self._cache.deadline()
         if deadline is not None and self._sweep is None and not self._is_closed:
             self._timer = self._loop.call_at(deadline, self._expire)
 
@@ -276,7 +276,7 @@ class ModelRegistry:
     async def _unload_expired(self) -> None:
         try:
             async with self._changing:  # then somebody may have asked for it again
-                while expired := self._residents.expired(now=self._loop.time()):
+                while expired := self._cache.expired(now=self._loop.time()):
                     await self._unload(expired[0], "idle")
         finally:
             self._sweep = None

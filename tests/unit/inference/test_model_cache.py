@@ -7,7 +7,7 @@ import pytest
 from whisper_live.inference.model_cache import ModelCache
 
 
-def residents(most_bytes: int = 100, idle_s: float = 60.0) -> ModelCache:
+def cache_of(most_bytes: int = 100, idle_s: float = 60.0) -> ModelCache:
     return ModelCache(most_bytes=most_bytes, idle_s=idle_s)
 
 
@@ -18,7 +18,7 @@ def used_until(models: ModelCache, name: str, size_bytes: int, *, now: float) ->
 
 
 def test_the_least_recently_used_goes_first_and_no_more_than_needed() -> None:
-    models = residents(100)
+    models = cache_of(100)
     used_until(models, "a", 40, now=3.0)
     used_until(models, "b", 30, now=1.0)
     used_until(models, "c", 30, now=2.0)
@@ -29,7 +29,7 @@ def test_the_least_recently_used_goes_first_and_no_more_than_needed() -> None:
 
 
 def test_what_is_in_use_never_goes() -> None:
-    models = residents(100)
+    models = cache_of(100)
     used_until(models, "a", 40, now=1.0)
     models.hold("b")
     models.loaded("b", 40, now=2.0)
@@ -41,7 +41,7 @@ def test_what_is_in_use_never_goes() -> None:
 
 
 def test_a_model_that_was_unloaded_leaves_its_room() -> None:
-    models = residents(100)
+    models = cache_of(100)
     used_until(models, "a", 100, now=1.0)
     models.unloaded("a")
     assert models.room(100) == []
@@ -49,14 +49,14 @@ def test_a_model_that_was_unloaded_leaves_its_room() -> None:
 
 
 def test_what_is_larger_than_the_bound_never_fits() -> None:
-    assert residents(100).fits(100)
-    assert not residents(100).fits(101)
-    assert residents(0).fits(10**15)
-    assert residents(0).room(10**15) == []
+    assert cache_of(100).fits(100)
+    assert not cache_of(100).fits(101)
+    assert cache_of(0).fits(10**15)
+    assert cache_of(0).room(10**15) == []
 
 
 def test_idle_time_counts_from_the_last_session() -> None:
-    models = residents(idle_s=60.0)
+    models = cache_of(idle_s=60.0)
     models.hold("a")
     models.hold("a")
     models.loaded("a", 1, now=0.0)
@@ -71,7 +71,7 @@ def test_idle_time_counts_from_the_last_session() -> None:
 
 
 def test_a_model_whose_clients_left_while_it_was_loaded_is_idle_from_then() -> None:
-    models = residents(idle_s=60.0)
+    models = cache_of(idle_s=60.0)
     models.hold("a")
     models.release("a", now=5.0)
     assert models.deadline() is None and models.room(100) == []
@@ -81,21 +81,21 @@ def test_a_model_whose_clients_left_while_it_was_loaded_is_idle_from_then() -> N
 
 
 def test_one_that_is_awaited_is_neither_room_nor_in_the_way() -> None:
-    models = residents(100)
+    models = cache_of(100)
     models.hold("a")
     assert models.room(100) == []
     assert models.expired(now=1e9) == []
 
 
 def test_without_an_idle_time_models_stay() -> None:
-    models = residents(idle_s=0.0)
+    models = cache_of(idle_s=0.0)
     used_until(models, "a", 1, now=0.0)
     assert models.deadline() is None
     assert models.expired(now=1e12) == []
 
 
 def test_a_model_is_released_as_often_as_it_was_held() -> None:
-    models = residents()
+    models = cache_of()
     models.hold("a")
     models.loaded("a", 1, now=0.0)
     models.release("a", now=1.0)

@@ -88,8 +88,8 @@ async def test_the_final_pass_has_a_model_of_its_own_while_it_lasts(
     own = await models.hold("")
     async with models.for_final_pass(own, session="s", language=None) as model:
         assert model.name == "accurate" and model is not own
-        assert models._residents._residents["accurate"].sessions == 1
-    assert models._residents._residents["accurate"].sessions == 0
+        assert models._cache._entries["accurate"].sessions == 1
+    assert models._cache._entries["accurate"].sessions == 0
     assert shelf.loads == ["accurate"]
     await models.close()
 
@@ -127,5 +127,5 @@ async def test_a_final_pass_that_is_given_up_releases_its_model(shelf: Shelf) ->
     await entered.wait()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    assert models._residents._residents["accurate"].sessions == 0
+    assert models._cache._entries["accurate"].sessions == 0
     await models.close()

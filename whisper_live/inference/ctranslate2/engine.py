@@ -111,12 +111,12 @@ def load(
         is_demo=facts.is_demo,
         weights=facts.source,
     )
-    # On a CPU all lanes share one model, whose `workers` threads share its weights.
-    lanes = [loaded[i % len(loaded)] for i in range(placement.workers)]
+    # On a CPU all calls share one model, whose `workers` threads share its weights.
+    of_each = [loaded[i % len(loaded)] for i in range(placement.workers)]
     several = len(placement.devices) > 1
     return CTranslate2Engine(
         info,
-        [Call(model, tokens, to_cpu=several) for model in lanes],
+        [Call(model, tokens, to_cpu=several) for model in of_each],
         mels=loaded[0].n_mels,
         contexts=contexts,
     )
@@ -138,7 +138,7 @@ class CTranslate2Engine:
         self._prompts = calls[0].prompts
         self._contexts = contexts
         self._cache = FeatureCache(mels)
-        self._lanes = WorkerThreads(calls)
+        self._threads = WorkerThreads(calls)
         self._lost: str | None = None  # why there will be no more calls
 
     @property
@@ -148,7 +148,7 @@ class CTranslate2Engine:
 
     @property
     def inside_s(self) -> float:
-        """Seconds spent inside CTranslate2 so far, over all lanes; for the bench."""
+        """Seconds spent inside CTranslate2 so far, over all workers; for the bench."""
         return sum(call.inside_s for call in self._calls)
 
     # --------------------------------------------------------------------- start
@@ -156,7 +156,7 @@ class CTranslate2Engine:
     def warm_up(
         self, progress: Callable[[str], None], *, within_s: float | None = None
     ) -> None:
-        """Run every shape that will be used, on every lane.  Blocking.
+        """Run every shape that will be used, on every worker.  Blocking.
 
         Single rows first, in every context: the first client sends one.  After
         ``within_s`` nothing further is begun: 3 s on a CPU, where a shape that has not
@@ -184,7 +184,7 @@ class CTranslate2Engine:
             call.inside_s = 0.0
 
     async def _rehearse(self) -> None:
-        """Take requests all the way that live ones take, through the lanes' threads.
+        """Take requests all the way that live ones take, through the workers' threads.
 
         The way beside the model's calls is 1.6 ms longer the first time (demo model,
         calls of 6 ms).
@@ -265,7 +265,7 @@ class CTranslate2Engine:
             return rows
 
         try:
-            rows = await self._lanes.run(job)
+            rows = await self._threads.run(job)
         except EngineUnavailable as error:
             self._lost = error.detail
             raise
@@ -274,7 +274,7 @@ class CTranslate2Engine:
     async def close(self) -> None:
         """Let go of the model; calls after this raise ``EngineUnavailable``."""
         self._lost = "the engine is closed"
-        await self._lanes.close()
+        await self._threads.close()
         self._calls = ()
         await asyncio.to_thread(give_back_memory)
 

@@ -291,8 +291,12 @@ class Worker:
             engine_s=given.engine_s or engine_s,
             batch_size=given.batch_size if given.engine_s else rows,
             padding=given.padding,
+            context_s=given.context_s,
+            is_fallback=given.is_fallback,
         )
         self._metrics.padding(timing.padding)
+        if timing.is_fallback:
+            self._metrics.context_fallback()
         return dataclasses.replace(answer, timing=timing)
 
     # ------------------------------------------------------------------ preparation

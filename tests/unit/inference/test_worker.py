@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import threading
@@ -52,7 +53,7 @@ def hypothesis(row: Request, timing: Timing = Timing()) -> Hypothesis:
 
 def _rounded(timing: Timing) -> Timing:
     queue_s, engine_s = round(timing.queue_s, 6), round(timing.engine_s, 6)
-    return Timing(queue_s, engine_s, timing.batch_size, timing.padding)
+    return dataclasses.replace(timing, queue_s=queue_s, engine_s=engine_s)
 
 
 class Call:
@@ -248,7 +249,7 @@ async def test_timing_is_filled_in() -> None:
         await settle()
         await asyncio.sleep(0.5)
         second = d.engine.calls[1]
-        own = Timing(engine_s=0.125, batch_size=1, padding=0.75)
+        own = Timing(engine_s=0.125, padding=0.75, context_s=30.0, is_fallback=True)
         second.answer(
             hypothesis(second.batch[0]), hypothesis(second.batch[1], timing=own)
         )
@@ -256,9 +257,9 @@ async def test_timing_is_filled_in() -> None:
         first, after, third = (o for o in d.delivered if isinstance(o, Hypothesis))
         assert _rounded(first.timing) == Timing(0.0, 0.25, 1)
         assert _rounded(after.timing) == Timing(0.25, 0.5, 2)
-        assert _rounded(third.timing) == Timing(
-            0.25, 0.125, 1, 0.75
-        )  # its own, and queue
+        # its own, and queue
+        assert _rounded(third.timing) == dataclasses.replace(own, queue_s=0.25)
+        assert d.metric("whisper_live_context_fallbacks_total") == 1
         assert d.metric("whisper_live_padding_ratio_sum") == 0.75
         assert d.metric("whisper_live_padding_ratio_count") == 3
         stage = "whisper_live_stage_duration_seconds_sum"

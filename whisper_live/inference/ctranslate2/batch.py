@@ -29,6 +29,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     cut_loop,
     read_spans,
     read_to,
+    says_twice,
     without_open_end,
 )
 from whisper_live.inference.types import DecodeOptions, Timing
@@ -93,7 +94,15 @@ class Call:
         engine_s = time.monotonic() - started
         for row in _open(done):
             padding = max(1 - row.features.shape[1] / row.hops, 0.0)
-            row.outcome = row.hypothesis(Timing(0.0, engine_s, len(rows), padding))
+            row.outcome = row.hypothesis(
+                Timing(
+                    engine_s=engine_s,
+                    batch_size=len(rows),
+                    padding=padding,
+                    context_s=row.hops / HOPS_PER_S,
+                    is_fallback=row.doubted is not None,
+                )
+            )
 
     # ---------------------------------------------------------------- isolation
 
@@ -196,7 +205,7 @@ class Call:
             **search,
         )
         for row, result, limit in zip(rows, results, limits):
-            row.answers.append(self._answer(row, result, min(limit, most)))
+            row.take(self._answer(row, result, min(limit, most)))
 
     def _answer(self, row: Row, result: Any, limit: int) -> Answer:
         prompt, tokens = _the(row.prompt), result.sequences_ids[0]
@@ -205,6 +214,7 @@ class Call:
         average = total / (len(tokens) - prompt.forced + 1)
         tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
         marks = {"eot": tokenizer.eot, "timestamp_begin": tokenizer.timestamp_begin}
+        looped = False
         if len(tokens) >= limit:
             tokens = tokens[:limit]
             unlooped = cut_loop(tokens)
@@ -221,6 +231,7 @@ class Call:
             average_logprob=average,
             no_speech_probability=result.no_speech_prob,
             compression_ratio=compression_ratio("".join(texts)),
+            is_repeated=looped or says_twice(tokens, eot=tokenizer.eot),
         )
 
     def _align(self, rows: Sequence[Row]) -> None:

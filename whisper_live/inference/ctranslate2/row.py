@@ -60,7 +60,8 @@ class Row:
 
     request: Request
     features: Features
-    hops: int  # audio context, in mel columns
+    hops: int  # audio context, in mel columns...
+    widest: int  # ...and the one in which the weights were trained
     outcome: Outcome | None = None
     encoded: Encoded | None = None
     index: int = 0  # in `encoded`
@@ -68,6 +69,7 @@ class Row:
     language_probability: float = 1.0
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
+    doubted: Answer | None = None  # of a context that seems to be too short
     gave_up: bool = False  # an error ended the attempts: the answers are all there is
     words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
 
@@ -82,6 +84,16 @@ class Row:
         seconds = samples_to_s(len(self.request.audio))
         return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
 
+    def take(self, answer: Answer) -> None:
+        """The answer to an attempt; one that a short context spoiled is not counted.
+
+        The row is then read in the whole context, which its next attempts keep.
+        """
+        if self.hops < self.widest and not answer.fits_context:
+            self.doubted, self.hops, self.encoded = answer, self.widest, None
+        else:
+            self.answers.append(answer)
+
     def detach(self) -> None:
         """Keep this row's encoder output, let go of its neighbours'."""
         if self.encoded is not None:
@@ -95,7 +107,7 @@ class Row:
         Doubtful text that no further attempt could better, and text whose words could
         not be aligned, are worth more than none.
         """
-        if self.answers:
+        if self.answers or self.doubted:
             self.gave_up = True
         else:
             self.outcome = RequestFailed(self.request.id, error)
@@ -104,12 +116,16 @@ class Row:
     def is_settled(self) -> bool:
         """Whether the row needs no further attempt."""
         attempts = len(self.request.options.temperatures)
-        is_last = self.gave_up or len(self.answers) == attempts
-        return is_last or self.answers[-1].believable
+        if self.gave_up or len(self.answers) == attempts:
+            return True
+        return bool(self.answers) and self.answers[-1].believable
 
     @property
     def chosen(self) -> Answer:
         """The believable answer, else the best of all."""
+        if not self.answers:
+            assert self.doubted is not None, "there is an answer"
+            return self.doubted
         last = self.answers[-1]
         return last if last.believable else max(self.answers, key=lambda a: a.rank)
 
@@ -152,4 +168,6 @@ class Row:
 
     def so_far(self) -> Hypothesis | None:
         """The best of the answers while another attempt is wanted; without words."""
-        return self.hypothesis(Timing()) if self.answers else None
+        if not self.answers and self.doubted is None:
+            return None
+        return self.hypothesis(Timing())

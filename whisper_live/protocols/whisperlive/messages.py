@@ -107,6 +107,9 @@ def stage_timings(timings: Timings) -> dict[str, float]:
     known = {k: round(s * 1000, 3) for k, s in stages.items() if s is not None}
     if timings.batch_size is not None:
         known["batch_size"] = timings.batch_size
+    if timings.context_s is not None:
+        known["context_s"] = timings.context_s
+        known["context_fallback"] = timings.is_fallback
     return known
 
 

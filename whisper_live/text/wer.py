@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whisper_live.text.words import normalise, split_words
+from whisper_live.text.words import is_word, normalise, split_words
 
 __all__ = ["plain_words", "word_error_rate", "word_errors"]
 
@@ -12,7 +12,7 @@ __all__ = ["plain_words", "word_error_rate", "word_errors"]
 def plain_words(text: str) -> list[str]:
     """The words of ``text`` as they are compared; tokens without a letter are none."""
     words = (normalise(word) for word in split_words(text))
-    return [word for word in words if any(map(str.isalnum, word))]
+    return [word for word in words if is_word(word)]
 
 
 def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:

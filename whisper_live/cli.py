@@ -286,6 +286,11 @@ def _capacity_arguments(parser: Any) -> None:
 
 def _status_arguments(parser: Any) -> None:
     parser.add_argument("--url", help="the daemon; http://HOST:PORT unless given")
+    parser.add_argument(
+        "--key",
+        env_var=ENVIRONMENT_PREFIX + "KEY",
+        help="one of its keys, from another machine; safer in the environment",
+    )
 
 
 def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:

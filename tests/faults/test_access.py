@@ -11,6 +11,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.e2e.support import Client, client, quick, running
+from tests.faults.attacks import abort, open_socket
 from tests.faults.process import daemon
 from whisper_live.config.model import AccessConfig, Config, ListenConfig, LogConfig
 from whisper_live.server.access import Access, Denied
@@ -102,6 +105,45 @@ async def test_a_browser_brings_its_key_in_the_first_message(
         with contextlib.suppress(ConnectionClosed):
             await peer.socket.wait_closed()
         assert await peer.rest() == code
+
+
+async def test_a_path_that_looks_like_a_broken_host_is_a_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(guarded(tmp_path)) as server:
+        _, writer = await open_socket(server.port, path="//[")
+        abort(writer)
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+async def test_metrics_are_for_this_machine_and_for_who_shows_a_key(
+    tmp_path: Path,
+) -> None:
+    """A proxy that was not named brings the request of who knows whom."""
+
+    def ask(server: Server, **headers: str) -> int:
+        url = f"http://127.0.0.1:{server.port}/metrics"
+        request = urllib.request.Request(url, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert b"whisper_live_sessions" in answer.read()
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                assert b"whisper_live_sessions" not in error.read()
+                return error.code
+
+    far = {"X-Forwarded-For": "192.168.0.7"}
+    async with running(guarded(tmp_path)) as server:
+        assert await asyncio.to_thread(ask, server) == 200
+        assert await asyncio.to_thread(ask, server, **far) == 401
+        shown = {"Authorization": f"Bearer {KEY}"}
+        assert await asyncio.to_thread(ask, server, **far, **shown) == 200
+    async with running() as server:
+        assert await asyncio.to_thread(ask, server, **far) == 403
+    public = dataclasses.replace(quick(), access=AccessConfig(metrics_public=True))
+    async with running(public) as server:
+        assert await asyncio.to_thread(ask, server, **far) == 200
 
 
 async def test_sessions_of_one_key_are_counted_together(tmp_path: Path) -> None:

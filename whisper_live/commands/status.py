@@ -22,19 +22,24 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     url = url.rstrip("/")
     try:
         is_ready = _get(f"{url}/readyz")[0] == 200
-        page = _get(f"{url}/metrics")[1]
+        code, page = _get(f"{url}/metrics", arguments.key)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         print(f"no daemon answers at {url}: {reason}")
+        return 1
+    if code in (401, 403):
+        print(f"the daemon at {url} tells more only to who shows a key: --key")
         return 1
     for name, text in _lines(page, is_ready):
         print(f"{name:<10}{text}")
     return 0 if is_ready else 1
 
 
-def _get(url: str) -> tuple[int, str]:
+def _get(url: str, key: str | None = None) -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from whisper_live.config.latency import LATENCIES, Latency
@@ -78,9 +79,36 @@ class AccessConfig:
     )
     trusted_proxies: str = setting(
         "",
-        "addresses or networks of proxies; from them X-Forwarded-For tells the "
-        "client's address",
+        "addresses or networks of proxies, and unix for one that comes over a Unix "
+        "socket; from them X-Forwarded-For tells the client's address",
     )
+    metrics_public: bool = setting(
+        False,
+        "give /metrics to everybody; if not, only to this machine itself and to who "
+        "shows a key",
+    )
+
+    @property
+    def trusts_unix(self) -> bool:
+        """Whether a Unix socket's other end is a proxy."""
+        return _UNIX in _entries(self.trusted_proxies.lower())
+
+    @property
+    def proxy_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The networks in ``trusted_proxies``; raises ``ConfigError`` for nonsense."""
+        found: list[IPv4Network | IPv6Network] = []
+        for entry in _entries(self.trusted_proxies.lower()):
+            if entry == _UNIX:
+                continue
+            try:
+                network = ip_network(entry, strict=False)
+            except ValueError as error:
+                raise ConfigError(
+                    f"trusted-proxies: {entry!r} must be an address, a network such as "
+                    "10.0.0.0/8, or unix"
+                ) from error
+            found.append(_without_mapping(network))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,13 +544,27 @@ class Config:
             raise ConfigError("vad-release must not be above vad-threshold")
         if "*" in self.engine.models:
             raise ConfigError("models must name each model; there is no * for all")
-        self.engine.language_models, self.engine.further_models  # raise, if unreadable
+        # These raise, if unreadable.
+        self.engine.language_models, self.engine.further_models
+        self.access.proxy_networks
         if self.engine.final_model.count(","):
             raise ConfigError("final-model must name one model")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:
             raise ConfigError("partial-floor-s must not be above partial-interval-s")
         if self.stream.max_window_s > self.stream.max_buffer_s:
             raise ConfigError("max-window-s must not be above max-buffer-s")
+
+
+_UNIX = "unix"  # in `trusted_proxies`
+_MAPPED_BITS = 96  # before the IPv4 address in an IPv6 address such as ::ffff:10.0.0.1
+
+
+def _without_mapping(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """An IPv4 network that was written as IPv6, in the form that peers have."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        if (address := network.network_address.ipv4_mapped) is not None:
+            return IPv4Network((address, network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def _entries(text: str) -> list[str]:

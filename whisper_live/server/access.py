@@ -8,23 +8,26 @@ and never logged; a caller is known by the name that its key has in the file.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from whisper_live.config.model import AccessConfig, ListenConfig
 from whisper_live.errors import ConfigError
 
-__all__ = ["JUDGED_HEADERS", "Access", "Caller", "Denied", "is_loopback"]
+__all__ = ["JUDGED_HEADERS", "UNIX_PEER", "Access", "Caller", "Denied", "is_loopback"]
 
 logger = logging.getLogger("whisper_live.server")
 
-JUDGED_HEADERS = ("Origin", "Host", "Authorization", "X-Forwarded-For")
+UNIX_PEER = "local"  # stands for the address of who comes over a Unix socket
+# What proxies add to a request; the address is taken from the first.
+_FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
+JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
@@ -59,10 +62,7 @@ class Access:
             listen.host.lower(),
             *_listed(config.allowed_hosts),
         }
-        self._proxies = [
-            ipaddress.ip_network(proxy, strict=False)
-            for proxy in _listed(config.trusted_proxies)
-        ]
+        self._proxies = config.proxy_networks
         self.reload()
 
     @property
@@ -95,6 +95,20 @@ class Access:
             raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key")
         return Caller(address, name)
 
+    def may_see_metrics(self, path: str, headers: Mapping[str, str], peer: str) -> bool:
+        """Whether who asks may see ``/metrics``: this machine, or holders of a key."""
+        if self._config.metrics_public or self._is_local(headers, peer):
+            return True
+        shown = _shown_key(path, headers, ()) if self.needs_key else None
+        return shown is not None and self.key_name(shown) is not None
+
+    def _is_local(self, headers: Mapping[str, str], peer: str) -> bool:
+        """Whether the request was made on this machine, and by no proxy for another."""
+        if not self._is_proxy(peer) and any(name in headers for name in _FORWARDED):
+            return False
+        address = self._address(peer, headers.get("X-Forwarded-For", ""))
+        return address == UNIX_PEER or is_loopback(address)
+
     def key_name(self, shown: str) -> str | None:
         """The name of a key, or None if it is not one of ours."""
         found = None
@@ -124,40 +138,52 @@ class Access:
             same, name = False, ""
         if not same:
             raise Denied(HTTPStatus.FORBIDDEN, "foreign_origin")
-        if name not in self._hosts and "*" not in self._hosts and not _is_ip(name):
+        if name not in self._hosts and "*" not in self._hosts and _parsed(name) is None:
             raise Denied(HTTPStatus.FORBIDDEN, "foreign_host")
 
     def _address(self, peer: str, forwarded: str) -> str:
         """The client's address; a trusted proxy's word is taken for it."""
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+        peer = _address_alone(peer)
         while hops and self._is_proxy(peer):
-            peer = hops.pop()
+            peer = _address_alone(hops.pop())
         return peer
 
     def _is_proxy(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
+        if address == UNIX_PEER:
+            return self._config.trusts_unix
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in known for known in self._proxies)
 
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _parsed(host)
+    return host == "localhost" or address is not None and address.is_loopback
 
 
-def _is_ip(name: str) -> bool:
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """The address; an IPv4 one where a dual-stack socket shows it as ``::ffff:…``."""
     try:
-        ipaddress.ip_address(name)
+        parsed = ip_address(address)
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return mapped or parsed
+
+
+def _address_alone(hop: str) -> str:
+    """``hop`` without the port that some proxies add; each address in one spelling.
+
+    What is no address (``unknown``) stays as it is.
+    """
+    host = hop.strip('"')
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    address = _parsed(host)
+    return hop if address is None else str(address)
 
 
 def _listed(setting: str) -> list[str]:
@@ -169,11 +195,12 @@ def _shown_key(
 ) -> str | None:
     """The key in the header, the subprotocols or the query, in this order."""
     scheme, _, key = headers.get("Authorization", "").partition(" ")
-    if scheme == "Bearer" and key:
+    if scheme.lower() == "bearer" and key:
         return key.strip()
     if len(offered) > 1 and offered[0] == "bearer":
         return offered[1]
-    tokens = parse_qs(urlsplit(path).query).get("token")
+    # Not by urlsplit, which takes the path "//[" for a host and raises.
+    tokens = parse_qs(path.partition("?")[2].partition("#")[0]).get("token")
     return tokens[0] if tokens else None
 
 

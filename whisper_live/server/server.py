@@ -33,7 +33,7 @@ from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.protocols.whisperlive.server import WhisperLive
-from whisper_live.server.access import JUDGED_HEADERS, Access, Caller, Denied
+from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
@@ -282,7 +282,7 @@ class Server:
         if request.method not in ("GET", "HEAD"):
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         if path == "/metrics":
-            return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
+            return self._metrics_page(socket, request)
         if path == "/healthz":
             return _page(HTTPStatus.OK, "ok\n")
         if path == "/readyz":
@@ -291,22 +291,35 @@ class Server:
             return _page(HTTPStatus.OK, "ready\n")
         return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
 
+    def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
+        headers = _joined(request.headers)
+        if self._access.may_see_metrics(request.path, headers, _peer(socket)):
+            return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
+        needs_key = self._access.needs_key
+        status = HTTPStatus.UNAUTHORIZED if needs_key else HTTPStatus.FORBIDDEN
+        return _page(status, "only this machine sees it, or who shows a key\n")
+
     def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
         """Let an upgrade through, or answer why not."""
         assert isinstance(socket, _Socket), "made by `create_connection`"
-        peer = socket.remote_address
         try:
             caller = self._access.check(
                 request.path,
                 _joined(request.headers),
                 _offered(request.headers),
-                str(peer[0]) if peer else "local",
+                _peer(socket),
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
             return _page(denied.status, f"{denied.status.phrase}\n")
         socket.caller = caller
         return None
+
+
+def _peer(socket: ServerConnection) -> str:
+    """The address at the other end."""
+    address = socket.remote_address
+    return str(address[0]) if address else UNIX_PEER
 
 
 def _joined(headers: Headers) -> dict[str, str]:

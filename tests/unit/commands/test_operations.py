@@ -6,11 +6,14 @@ import asyncio
 import dataclasses
 import socket
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import running
+from tests.e2e.support import quick, running
 from whisper_live import cli
+from whisper_live.config.model import AccessConfig
+from whisper_live.server import access
 from whisper_live.testing.oracle import OracleEngine
 
 Capture = pytest.CaptureFixture[str]
@@ -47,6 +50,22 @@ async def test_status_says_where_the_weights_came_from(capsys: Capture) -> None:
         assert await asyncio.to_thread(cli.main, ["status", "--url", url]) == 0
     said = capsys.readouterr().out
     assert "tiny.en on cpu (oracle), weights: package some-weights 1.0\n" in said
+
+
+async def test_status_from_elsewhere_needs_a_key(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(access, "is_loopback", lambda host: False)
+    keys = tmp_path / "keys"
+    keys.write_text("alice a-long-secret-key\n")
+    config = dataclasses.replace(quick(), access=AccessConfig(keys_file=str(keys)))
+    async with running(config) as server:
+        ask = ["status", "--url", f"http://127.0.0.1:{server.port}"]
+        assert await asyncio.to_thread(cli.main, ask) == 1
+        assert "only to who shows a key: --key" in capsys.readouterr().out
+        monkeypatch.setenv("WHISPER_LIVE_KEY", "a-long-secret-key")
+        assert await asyncio.to_thread(cli.main, ask) == 0
+        assert capsys.readouterr().out.startswith("ready     yes")
 
 
 def test_status_where_nobody_answers(capsys: Capture) -> None:

@@ -29,7 +29,7 @@ from whisper_live import cli
 from whisper_live.config.model import Config, LogConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference.types import Outcome, Request
-from whisper_live.server import recorder, systemd
+from whisper_live.server import process, recorder, systemd
 from whisper_live.server.process import run
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
@@ -343,22 +343,35 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
     ("flags", "says"),
     [
         (("--engine", "local", "--model", "./no-such-model"), "no such directory"),
+        (("--engine", "local", "--model", "smal"), "model 'smal' is neither"),
+        (("--engine", "local", "--models", "tiny,smal"), "model 'smal' is neither"),
+        (("--engine", "local", "--final-model", "./no"), "no such directory"),
+        (("--engine", "local", "--model-for-language", "de=a/b/c"), "'a/b/c'"),
         (("--host", "0.0.0.0"), "--keys-file"),
         (("--keys-file", "/nonexistent"), "cannot read the key file"),
         (("--tls-cert", "/nonexistent"), "cannot load the certificate"),
         (("--record", "/proc/nowhere"), "cannot write recordings"),
-        (("--port", "TAKEN"), "cannot listen"),
+        (("--trusted-proxies", "nonsense"), "trusted-proxies: 'nonsense' must be"),
+        (("--tls-key", "key.pem"), "tls-key without tls-cert"),
+        (("--port", "TAKEN"), "cannot listen on 127.0.0.1:TAKEN: Address already"),
+        (("--host", "localhost", "--port", "TAKEN"), "cannot listen on localhost:"),
+        (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1:0"),
+        (("--host", "nowhere.invalid", "--insecure"), "cannot listen on nowhere."),
     ],
 )
-def test_a_start_that_cannot_be_says_why_in_one_line(
-    flags: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+def test_a_start_that_cannot_be_says_why_in_one_line_and_loads_nothing(
+    flags: tuple[str, ...],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(process, "load_engine", pytest.fail)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         given = [flag.replace("TAKEN", port) for flag in flags]
         assert cli.main(["serve", "--engine", "oracle", "--port", "0", *given]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("whisper-live: ") and says in last
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("whisper-live: ") and says.replace("TAKEN", port) in line
 
 
 def test_an_inherited_socket_on_all_addresses_is_an_exposure(

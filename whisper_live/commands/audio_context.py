@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples, s_to_samples
-from whisper_live.commands.capacity import write_setting
+from whisper_live.commands.capacity import check_writable, write_setting
 from whisper_live.config.model import Config, EngineConfig
 from whisper_live.errors import ConfigError, DecodeError
 from whisper_live.inference.ctranslate2.engine import load
@@ -109,6 +109,8 @@ async def read_with(
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Measure, print one line per floor and the advice; 1 if there is no speech."""
+    if arguments.write:
+        check_writable(Path(arguments.write))
     utterances: list[Samples] = []
     detector = speech_detectors(config.speech)
     for name in arguments.files:

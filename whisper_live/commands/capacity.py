@@ -32,7 +32,7 @@ from whisper_live.testing.load.search import largest
 from whisper_live.testing.load.speaker import Dialogue
 from whisper_live.testing.load.summary import Objective, Percentiles
 
-__all__ = ["Trials", "line", "run", "write_setting"]
+__all__ = ["Trials", "check_writable", "line", "run", "write_setting"]
 
 _MOST = 1024  # streams from one machine: its own CPU comes to an end before
 
@@ -117,7 +117,7 @@ def _show_progress(gone_s: float, total_s: float) -> None:
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Measure, print, write; the exit status."""
     if arguments.write:
-        _check_writable(Path(arguments.write))
+        check_writable(Path(arguments.write))
     logs = Path(arguments.logs or tempfile.mkdtemp(prefix="whisper-live-capacity-"))
     try:
         found = asyncio.run(_measure(config, arguments, logs))
@@ -180,8 +180,11 @@ async def _server(config: Config, url: str | None) -> AsyncIterator[tuple[str, b
         yield f"ws://{config.listen.host}:{server.port}", engine.info.is_demo
 
 
-def _check_writable(path: Path) -> None:
-    """Before an hour of measuring, not after it."""
+def check_writable(path: Path) -> None:
+    """To be asked before an hour of measuring, not after it; may raise ``ConfigError``.
+
+    A file that is not there yet is made, empty.
+    """
     try:
         with path.open("a"):
             pass

@@ -9,7 +9,6 @@ import argparse
 import platform
 import resource
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -64,7 +63,9 @@ def _model(config: Config) -> Iterator[tuple[str, str]]:
     from whisper_live.inference import model_files as models
     from whisper_live.inference.ctranslate2 import devices
     from whisper_live.inference.model_folder import describe
+    from whisper_live.server.checks import check_models
 
+    check_models(config.engine)
     name = config.engine.model
     if name == models.AUTO:
         try:
@@ -100,35 +101,32 @@ def _device(config: Config) -> Iterator[tuple[str, str]]:
 
 def _access(config: Config) -> Iterator[tuple[str, str]]:
     from whisper_live.server.access import Access, is_loopback
+    from whisper_live.server.checks import check_exposure
+    from whisper_live.server.server import tls_context
 
     access, host = config.access, config.listen.host
     Access(access, config.listen)  # reads the keys
-    for path in filter(None, (access.tls_cert, access.tls_key)):
-        open(path, "rb").close()
+    tls_context(config)
+    check_exposure(access, config.listen)
     if is_loopback(host):
         yield "ok", f"{host} is reached from this machine alone"
     elif access.keys_file and access.tls_cert:
         yield "ok", f"{host} asks for keys, over TLS"
-    elif access.insecure:
-        yield "warn", f"{host} is reached from outside without keys and TLS"
     else:
-        yield "bad", f"{host} needs --keys-file and --tls-cert, or --insecure"
+        yield "warn", f"{host} is reached from outside without keys and TLS"
 
 
 def _port(config: Config) -> Iterator[tuple[str, str]]:
-    host, port = config.listen.host, config.listen.port
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(address)
-        except OSError as error:
-            hint = f"is it the daemon itself? whisper-live status --port {port}"
-            yield "warn", f"{host}:{port}: {error.strerror}; {hint}"
-        else:
-            yield "ok", f"{host}:{port} is free"
+    from whisper_live.server.checks import PORT_TAKEN, check_port
+
+    try:
+        check_port(config.listen)
+    except ConfigError as error:
+        if error.kind != PORT_TAKEN:
+            raise
+        yield "warn", str(error)  # perhaps by the daemon itself
+    else:
+        yield "ok", f"{config.listen.host}:{config.listen.port} is free"
 
 
 def _files(config: Config) -> Iterator[tuple[str, str]]:

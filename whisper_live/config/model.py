@@ -547,6 +547,8 @@ class Config:
         # These raise, if unreadable.
         self.engine.language_models, self.engine.further_models
         self.access.proxy_networks
+        if self.access.tls_key and not self.access.tls_cert:
+            raise ConfigError("tls-key without tls-cert would serve without TLS")
         if self.engine.final_model.count(","):
             raise ConfigError("final-model must name one model")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:

@@ -28,6 +28,7 @@ __all__ = [
     "STOCK_MODELS",
     "auto_wants",
     "cached",
+    "check_name",
     "cache_directory",
     "installed",
     "locate",
@@ -101,6 +102,15 @@ def look(config: EngineConfig) -> Located | None:
     if found := _here(config):
         return found
     return _local(config, _repository(config.model), _verified)
+
+
+def check_name(config: EngineConfig) -> None:
+    """Raises ``ConfigError`` for a name, not ``auto``, that means nothing.
+
+    A directory is looked into; neither network nor weights are.
+    """
+    if _here(config) is None:
+        hub.cached(config, _repository(config.model))
 
 
 def look_auto(config: EngineConfig, device: str) -> Located:

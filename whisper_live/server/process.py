@@ -24,8 +24,7 @@ from whisper_live.inference.memory import give_back_memory
 from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.observability import log
 from whisper_live.server import systemd
-from whisper_live.server.access import is_loopback
-from whisper_live.server.recorder import check_directory
+from whisper_live.server.checks import check_all
 from whisper_live.server.server import Server
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors
@@ -87,9 +86,7 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     where the settings cannot be served.
     """
     listener = systemd.inherited_socket()
-    _check_exposure(config, listener)
-    if config.log.record:
-        check_directory(config.log.record)
+    check_all(config, listener)
     log.setup(config.log)
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)
@@ -101,21 +98,6 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     return asyncio.run(
         _serve(config, engine, detector, listener, reread or (lambda: config))
     )
-
-
-def _check_exposure(config: Config, listener: socket.socket | None) -> None:
-    access, host = config.access, config.listen.host
-    if listener is not None:  # then systemd has decided
-        if listener.family == socket.AF_UNIX:
-            return
-        host = listener.getsockname()[0]
-    if is_loopback(host) or access.insecure:
-        return
-    if not (access.keys_file and access.tls_cert):
-        raise ConfigError(
-            f"{host} can be reached from other machines: give --keys-file and "
-            "--tls-cert, or --insecure if a proxy or the network protects it"
-        )
 
 
 async def _serve(

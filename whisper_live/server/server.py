@@ -40,7 +40,7 @@ from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
 from whisper_live.vad.silero import Detector
 
-__all__ = ["Server"]
+__all__ = ["Server", "tls_context"]
 
 logger = logging.getLogger("whisper_live.server")
 
@@ -88,7 +88,7 @@ class Server:
         self._at_rest = at_rest
         self._resting: asyncio.TimerHandle | None = None
         self._access = Access(config.access, config.listen)
-        self._tls = _tls_context(config)
+        self._tls = tls_context(config)
         self._engine = engine
         self._metrics = Metrics()
         self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
@@ -347,7 +347,8 @@ def _offered(headers: Headers) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def _tls_context(config: Config) -> ssl.SSLContext | None:
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """With the certificate; None without one.  Raises ``ConfigError``."""
     if not config.access.tls_cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

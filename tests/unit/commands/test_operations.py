@@ -86,17 +86,19 @@ def test_doctor_finds_nothing_wrong_with_the_oracle(capsys: Capture) -> None:
     ("flags", "says"),
     [
         (("--model", "./nowhere"), "no such directory"),
-        (("--host", "0.0.0.0"), "needs --keys-file and --tls-cert"),
+        (("--host", "0.0.0.0"), "give --keys-file and --tls-cert"),
         (("--keys-file", "/nowhere"), "cannot read the key file"),
         (("--tls-cert", "/nowhere"), "/nowhere"),
         (("--compute-type", "float3"), "compute-type float3"),
+        (("--models", "tiny,smal"), "model 'smal' is neither a directory"),
+        (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1:0"),
     ],
 )
 def test_doctor_says_what_is_wrong(
     flags: tuple[str, ...], says: str, capsys: Capture
 ) -> None:
     engine = ("--engine", "oracle")
-    if flags[0] in ("--model", "--compute-type"):
+    if flags[0] in ("--model", "--compute-type", "--models"):
         engine = ("--device", "cpu")
     assert cli.main(["doctor", *engine, "--port", "0", *flags]) == 1
     [line] = [

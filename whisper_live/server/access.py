@@ -43,10 +43,11 @@ class Caller:
 class Denied(Exception):
     """The upgrade is refused with this status; ``kind`` labels the metric."""
 
-    def __init__(self, status: HTTPStatus, kind: str) -> None:
+    def __init__(self, status: HTTPStatus, kind: str, address: str) -> None:
         super().__init__(kind)
         self.status = status
         self.kind = kind
+        self.address = address  # the client's, as in ``Caller``
 
 
 class Access:
@@ -83,8 +84,9 @@ class Access:
 
         Raises ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
         """
-        self._check_origin(headers.get("Origin"), headers.get("Host", ""))
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
+        if kind := self._foreign(headers.get("Origin"), headers.get("Host", "")):
+            raise Denied(HTTPStatus.FORBIDDEN, kind, address)
         if not self.needs_key:
             return Caller(address, None)
         shown = _shown_key(path, headers, offered)
@@ -92,7 +94,7 @@ class Access:
             return Caller(address, None)  # the first message may bring it
         name = self.key_name(shown)
         if name is None:
-            raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key")
+            raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key", address)
         return Caller(address, name)
 
     def may_see_metrics(self, path: str, headers: Mapping[str, str], peer: str) -> bool:
@@ -121,25 +123,27 @@ class Access:
                 found = name
         return found
 
-    def _check_origin(self, origin: str | None, host: str) -> None:
-        """Browsers always send Origin; a page elsewhere must not reach this server.
+    def _foreign(self, origin: str | None, host: str) -> str:
+        """What of an upgrade is not ours: a page's origin or its host; "" for nothing.
 
-        A rebound DNS name gives an Origin equal to the Host, so the Host must be one
-        of ours as well.
+        Browsers always send Origin; a page elsewhere must not reach this server.  A
+        rebound DNS name gives an Origin equal to the Host, so the Host must be one of
+        ours as well.
         """
         if origin is None or origin.startswith(_EXTENSIONS):
-            return
+            return ""
         if origin.lower() in self._origins or "*" in self._origins:
-            return
+            return ""
         try:
             same = urlsplit(origin).netloc.lower() == host.lower()
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
             same, name = False, ""
         if not same:
-            raise Denied(HTTPStatus.FORBIDDEN, "foreign_origin")
+            return "foreign_origin"
         if name not in self._hosts and "*" not in self._hosts and _parsed(name) is None:
-            raise Denied(HTTPStatus.FORBIDDEN, "foreign_host")
+            return "foreign_host"
+        return ""
 
     def _address(self, peer: str, forwarded: str) -> str:
         """The client's address; a trusted proxy's word is taken for it."""

@@ -29,7 +29,7 @@ from whisper_live.inference.types import Outcome
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
 from whisper_live.observability.metrics import Metrics
-from whisper_live.observability.session_log import SessionLog
+from whisper_live.observability.session_log import SessionLog, log_refusal
 from whisper_live.offline.final_pass import FinalPass
 from whisper_live.protocols.base import (
     Close,
@@ -234,7 +234,8 @@ class Connection:
 
     async def _refuse(self, refusal: WhisperLiveError) -> None:
         self._metrics.session_rejected(refusal.kind)
-        self._log.info("refused: %s", refusal.kind)  # the detail may quote the client
+        # Not the detail, which may quote the client.
+        log_refusal(self._log, refusal.kind, peer=self._caller.address)
         try:
             for message in self._protocol.complain(refusal):
                 await self._socket.send(message.text)

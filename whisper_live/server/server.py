@@ -32,6 +32,7 @@ from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
+from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
@@ -311,6 +312,7 @@ class Server:
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
+            log_refusal(logger, denied.kind, peer=denied.address)
             return _page(denied.status, f"{denied.status.phrase}\n")
         socket.caller = caller
         return None

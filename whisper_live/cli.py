@@ -192,6 +192,7 @@ def _stream_arguments(parser: Any) -> None:
         env_var=ENVIRONMENT_PREFIX + "KEY",
         help="shown to a server that wants one; safer in the environment",
     )
+    _ca_argument(parser)
     parser.add_argument(
         "--speed",
         type=positive,
@@ -291,6 +292,7 @@ def _status_arguments(parser: Any) -> None:
         env_var=ENVIRONMENT_PREFIX + "KEY",
         help="one of its keys, from another machine; safer in the environment",
     )
+    _ca_argument(parser)
 
 
 def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
@@ -300,6 +302,16 @@ def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", metavar="CODE", help="detected unless given")
     parser.add_argument(
         "--write", metavar="FILE", help="put audio-context into this settings file"
+    )
+
+
+def _ca_argument(parser: Any) -> None:
+    parser.add_argument(
+        "--ca",
+        env_var=ENVIRONMENT_PREFIX + "CA",
+        metavar="FILE",
+        help="certificates (PEM) to trust in place of the system's: for a server with "
+        "a certificate of its own making",
     )
 
 

@@ -126,7 +126,7 @@ def _port(config: Config) -> Iterator[tuple[str, str]]:
             raise
         yield "warn", str(error)  # perhaps by the daemon itself
     else:
-        yield "ok", f"{config.listen.host}:{config.listen.port} is free"
+        yield "ok", f"{config.listen.place} is free"
 
 
 def _files(config: Config) -> Iterator[tuple[str, str]]:

@@ -40,16 +40,14 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if not path.is_file():
         raise ConfigError(f"no such file: {path}")
-    url = arguments.url or f"ws://{_bracketed(config.listen.host)}:{config.listen.port}"
+    url: str = arguments.url or f"ws://{config.listen.place}"
+    if url.startswith("http"):  # as ``status`` takes it
+        url = "ws" + url.removeprefix("http")
     captions = asyncio.run(_stream(url, path, arguments))
     if captions.dropped:
         losses = "; ".join(captions.losses())
         raise WhisperLiveError(f"the server gave up audio: {losses}")
     return 0
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captions:
@@ -68,6 +66,7 @@ async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captio
         language=arguments.language,
         task=arguments.task,
         key=arguments.key,
+        ca=arguments.ca,
         initial_prompt=arguments.initial_prompt,
         hotwords=arguments.hotwords,
     ) as client:

@@ -54,6 +54,15 @@ class ListenConfig:
         9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
     )
 
+    @property
+    def place(self) -> str:
+        """As ``host:port``, an IPv6 address in brackets."""
+        return (
+            f"[{self.host}]:{self.port}"
+            if ":" in self.host
+            else f"{self.host}:{self.port}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AccessConfig:

@@ -71,7 +71,7 @@ def check_port(listen: ListenConfig) -> None:
         for family, kind, protocol, _, address in places:
             _bind(socket.socket(family, kind, protocol), address)
     except OSError as error:
-        what = f"cannot listen on {listen.host}:{listen.port}: {error.strerror}"
+        what = f"cannot listen on {listen.place}: {error.strerror}"
         if error.errno != errno.EADDRINUSE:
             raise ConfigError(what) from error
         raise ConfigError(

@@ -275,6 +275,16 @@ def banned(log: str) -> list[str]:
     ]
 
 
+def metrics_status(port: int, headers: Mapping[str, str]) -> int:
+    url = f"http://127.0.0.1:{port}/metrics"
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)))
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
 @pytest.mark.parametrize("log_format", ["plain", "json"])
 async def test_each_refusal_is_one_line_with_kind_and_peer(
     log_format: str, tmp_path: Path
@@ -292,6 +302,12 @@ async def test_each_refusal_is_one_line_with_kind_and_peer(
             headers["X-Forwarded-For"] = f"203.0.113.{number}"
             with pytest.raises(InvalidStatus):
                 await greet(server, **options)
+        for key in ("", "wrong"):
+            headers = {
+                "X-Forwarded-For": "203.0.113.3",
+                "Authorization": f"Bearer {key}",
+            }
+            assert await asyncio.to_thread(metrics_status, server.port, headers) == 401
         for changes in ({"token": "wrong"}, {"token": KEY, "task": "dance"}):
             async with client(server) as peer:
                 await peer.hello(**changes)
@@ -304,12 +320,14 @@ async def test_each_refusal_is_one_line_with_kind_and_peer(
     assert lines == [
         "kind=wrong_key peer=203.0.113.1",
         "kind=foreign_origin peer=203.0.113.2",
+        "kind=metrics peer=203.0.113.3",
+        "kind=wrong_key peer=203.0.113.3",
         "kind=wrong_key peer=127.0.0.1",
         "kind=handshake_task peer=127.0.0.1",
         "kind=handshake_json peer=127.0.0.1",
     ]
     # No page may get its visitors banned.
-    assert banned(log) == ["203.0.113.1", *["127.0.0.1"] * 3]
+    assert banned(log) == ["203.0.113.1", "203.0.113.3", *["127.0.0.1"] * 3]
 
 
 # -------------------------------------------------------------------------- the canary

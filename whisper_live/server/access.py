@@ -97,6 +97,17 @@ class Access:
             raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key", address)
         return Caller(address, name)
 
+    def check_metrics(self, path: str, headers: Mapping[str, str], peer: str) -> None:
+        """Raises ``Denied`` where ``may_see_metrics`` says no."""
+        if self.may_see_metrics(path, headers, peer):
+            return
+        address = self._address(peer, headers.get("X-Forwarded-For", ""))
+        if not self.needs_key:
+            raise Denied(HTTPStatus.FORBIDDEN, "metrics", address)
+        has_shown = _shown_key(path, headers, ()) is not None
+        kind = "wrong_key" if has_shown else "metrics"
+        raise Denied(HTTPStatus.UNAUTHORIZED, kind, address)
+
     def may_see_metrics(self, path: str, headers: Mapping[str, str], peer: str) -> bool:
         """Whether who asks may see ``/metrics``: this machine, or holders of a key."""
         if self._config.metrics_public or self._is_local(headers, peer):

@@ -294,11 +294,12 @@ class Server:
 
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)
-        if self._access.may_see_metrics(request.path, headers, _peer(socket)):
-            return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
-        needs_key = self._access.needs_key
-        status = HTTPStatus.UNAUTHORIZED if needs_key else HTTPStatus.FORBIDDEN
-        return _page(status, "only this machine sees it, or who shows a key\n")
+        try:
+            self._access.check_metrics(request.path, headers, _peer(socket))
+        except Denied as denied:
+            log_refusal(logger, denied.kind, peer=denied.address)
+            return _page(denied.status, "only this machine sees it, or with a key\n")
+        return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
 
     def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
         """Let an upgrade through, or answer why not."""

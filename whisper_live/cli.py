@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -403,20 +404,22 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors made for the user become one line and an exit code."""
+    config = Config()
     try:
         arguments = _parser().parse_args(argv)
         command = COMMANDS[arguments.command]
         # What SIGHUP asks for: the same flags, the file and environment as they are.
         arguments.reread = lambda: command.config(_parser().parse_args(argv))
-        code = command.run(command.config(arguments), arguments)
+        config = command.config(arguments)
+        code = command.run(config, arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code
     except ConfigError as error:
-        return _complain(error, ExitCode.CONFIGURATION)
+        return _complain(error, ExitCode.CONFIGURATION, config)
     except EngineUnavailable as error:
-        return _complain(error, ExitCode.ENGINE_LOST)
+        return _complain(error, ExitCode.ENGINE_LOST, config)
     except WhisperLiveError as error:
-        return _complain(error, ExitCode.FAILED)
+        return _complain(error, ExitCode.FAILED, config)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -426,6 +429,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.FAILED
 
 
-def _complain(error: WhisperLiveError, code: ExitCode) -> ExitCode:
-    print(f"{PROGRAM}: {error}", file=sys.stderr)
+def _complain(error: WhisperLiveError, code: ExitCode, config: Config) -> ExitCode:
+    from whisper_live.observability.log import as_line
+
+    line = as_line(config.log, f"{PROGRAM}: {error}", logging.ERROR)
+    print(line, file=sys.stderr)
     return code

@@ -59,7 +59,7 @@ async def test_a_changed_log_is_seen_to_differ(tmp_path: Path) -> None:
     log.write_text("\n".join(lines), "utf-8")
     done = replayed(log)
     assert done.returncode == 1
-    assert " 1 differ\n" in done.stdout and "something else" in done.stdout
+    assert " 1 differs\n" in done.stdout and "something else" in done.stdout
 
 
 async def test_a_log_of_another_format_is_refused_with_a_sentence(

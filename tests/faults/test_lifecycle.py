@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -71,11 +73,11 @@ async def test_a_second_sigterm_cuts_short(tmp_path: Path) -> None:
     slow = ("--oracle-call-s", "30", "--drain-timeout-s", "60")
     async with daemon(tmp_path, *slow) as server, talking(server.port, 1) as peer:
         server.kill()
-        await wait_until(lambda: "draining 1 sessions" in server.log)
+        await wait_until(lambda: "draining 1 session\n" in server.log)
         server.kill()
         assert await peer.rest() == 1012
         assert await server.ended() == 0
-        assert "closed without their last text" in server.log
+        assert "1 session closed without the last text\n" in server.log
 
 
 async def test_the_drain_has_a_limit() -> None:
@@ -85,6 +87,43 @@ async def test_the_drain_has_a_limit() -> None:
             closing = asyncio.create_task(server.close())
             assert await peer.rest() == 1012
             await asyncio.wait_for(closing, 10)
+
+
+async def test_every_line_is_json_where_the_log_is(tmp_path: Path) -> None:
+    flags = ("--log-format", "json")
+    async with daemon(tmp_path, *flags, wait=False) as server:
+        assert server.process.stdout is not None
+        listening = json.loads(await server.process.stdout.readline())
+        assert listening["message"].startswith("listening on ws://127.0.0.1:")
+        server.kill()
+        assert await server.ended() == 0
+        assert await server.process.stdout.read() == b""
+        messages = [json.loads(line)["message"] for line in server.log.splitlines()]
+    assert "1 call at a time, 4 rows each" in messages[0]
+    assert messages[1] == "stopping"
+    assert re.fullmatch(r"stopped after \d+ s", messages[-1])
+
+
+def test_a_start_that_cannot_be_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--engine", "oracle", "--keys-file", "/nowhere", "--log-format", "json")
+    assert cli.main(["serve", *flags]) == 2
+    line = json.loads(capsys.readouterr().err)
+    assert line["level"] == "error"
+    assert line["message"].startswith("whisper-live: cannot read the key file")
+
+
+def test_a_bug_is_one_entry_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(process, "_announce", fail)
+    flags = ("--engine", "oracle", "--port", "0", "--log-format", "json")
+    assert cli.main(["serve", *flags]) == 1
+    *_, last = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (last["level"], last["message"]) == ("critical", "the daemon failed")
+    assert "KeyError" in last["error"]
 
 
 # ---------------------------------------------------------------------------- reload

@@ -29,6 +29,7 @@ from whisper_live.inference.types import DecodeOptions, Hypothesis, Request, Req
 from whisper_live.media.files import read_file
 from whisper_live.session.endpointing import speech_spans
 from whisper_live.session.options import VadOptions
+from whisper_live.text.counted import counted
 from whisper_live.text.wer import plain_words, word_errors
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors
@@ -135,7 +136,7 @@ async def _measure(
     config: Config, utterances: Sequence[Samples], language: str | None
 ) -> list[Reading]:
     seconds = sum(map(len, utterances)) / SAMPLE_RATE
-    print(f"{len(utterances)} utterances, {seconds:.0f} s of speech")
+    print(f"{counted(len(utterances), 'utterance')}, {seconds:.0f} s of speech")
     print(f"{'floor':>6}{'words changed':>16}{'engine s per audio s':>23}")
     readings: list[Reading] = []
     for floor in FLOORS:

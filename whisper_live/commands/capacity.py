@@ -31,6 +31,7 @@ from whisper_live.testing.load.material import Speech
 from whisper_live.testing.load.search import largest
 from whisper_live.testing.load.speaker import Dialogue
 from whisper_live.testing.load.summary import Objective, Percentiles
+from whisper_live.text.counted import counted
 
 __all__ = ["Trials", "check_writable", "line", "run", "write_setting"]
 
@@ -89,7 +90,7 @@ def line(run: Run) -> str:
     """One run in one line."""
     summary = run.summary
     return (
-        f"{run.crowd.clients:4d} streams: partial lag p50/p95 "
+        f"{counted(run.crowd.clients, 'stream'):>11}: partial lag p50/p95 "
         f"{_pair(summary.partial_lag)} s, "
         f"text stands {_pair(summary.stands)} s, "
         f"finals {_pair(summary.final_after_speech)} s, "
@@ -125,7 +126,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         print(f"event logs of all streams: {logs}")
     if found == 0:
         raise WhisperLiveError("the objective is not met by a single stream")
-    print(f"{found} streams")
+    print(counted(found, "stream"))
     if arguments.write:
         write_setting(Path(arguments.write), "max-sessions", found)
         print(f"max-sessions = {found} written to {arguments.write}")

@@ -16,6 +16,7 @@ from importlib import metadata
 from whisper_live import __version__
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
+from whisper_live.text.counted import counted
 
 __all__ = ["run"]
 
@@ -132,10 +133,11 @@ def _port(config: Config) -> Iterator[tuple[str, str]]:
 def _files(config: Config) -> Iterator[tuple[str, str]]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * config.limits.max_sessions + 64
+    sessions = counted(config.limits.max_sessions, "session")
     if soft < needed:
         yield "warn", f"{soft} open files are few: ulimit -n {needed}, or the unit"
     else:
-        yield "ok", f"{soft} open files for {config.limits.max_sessions} sessions"
+        yield "ok", f"{soft} open files for {sessions}"
 
 
 def _unit(config: Config) -> Iterator[tuple[str, str]]:

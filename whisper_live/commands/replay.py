@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from whisper_live.session import eventlog
+from whisper_live.text.counted import counted
 
 __all__ = ["run"]
 
@@ -27,7 +28,8 @@ def run(path: Path, *, verbose: bool = False) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"{path}: cannot be replayed: {error}", file=sys.stderr)
         return 1
-    print(f"{path}: {steps} steps, {differing} differ")
+    differ = "differs" if differing == 1 else "differ"
+    print(f"{path}: {counted(steps, 'step')}, {differing} {differ}")
     return 1 if differing else 0
 
 

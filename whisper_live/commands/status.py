@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from whisper_live.client.tls import advice, trust
 from whisper_live.config.model import Config
+from whisper_live.text.counted import counted
 
 __all__ = ["run"]
 
@@ -55,9 +56,7 @@ class _NotOurs(Exception):
     """The page is none of this program."""
 
 
-def _get(
-    url: str, trusted: ssl.SSLContext, key: str | None = None
-) -> tuple[int, str]:
+def _get(url: str, trusted: ssl.SSLContext, key: str | None = None) -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     request = urllib.request.Request(url, headers=headers)
     try:
@@ -100,7 +99,7 @@ def _lines(page: str, is_ready: bool) -> list[tuple[str, str]]:
         ),
         (
             "queue",
-            f"{value('queue_depth'):.0f} requests wait, "
+            f"{counted(int(value('queue_depth')), 'request')} waiting, "
             f"delay {value('queue_delay_seconds'):.2f} s, "
             f"audio is read {value('behind_seconds'):.2f} s late",
         ),

@@ -29,6 +29,7 @@ from whisper_live.inference.types import (
     Timing,
 )
 from whisper_live.observability.metrics import Metrics, OutcomeName
+from whisper_live.text.counted import counted
 
 __all__ = ["Load", "Worker"]
 
@@ -256,7 +257,7 @@ class Worker:
                 self.lost.set()
         except Exception as error:
             # The edge of one batch: whatever it was, only these rows pay for it.
-            logger.exception("an engine call of %d rows raised", len(batch))
+            logger.exception("an engine call of %s raised", counted(len(batch), "row"))
             failure = EngineError(f"the engine raised {type(error).__name__}")
             self._failures += 1
         finally:
@@ -361,8 +362,8 @@ class Worker:
                 logger.info("the engine answers again")
             else:
                 logger.error(
-                    "the engine does not answer: %d calls overdue",
-                    batcher.overdue_calls,
+                    "the engine does not answer: %s overdue",
+                    counted(batcher.overdue_calls, "call"),
                 )
 
 

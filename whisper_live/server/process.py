@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError
+from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.memory import give_back_memory
@@ -26,6 +26,7 @@ from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.checks import check_all
 from whisper_live.server.server import Server
+from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors
 
@@ -33,6 +34,7 @@ __all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
 
 logger = logging.getLogger("whisper_live.server")
 
+FAILED = 1  # exit code: a bug
 ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
 
 
@@ -52,7 +54,8 @@ def load_engine(
     engine = local.load(
         config.engine, max_batch=config.batch.batch_size, progress=progress
     )
-    engine.warm_up(progress)
+    progress("running every shape of a call once")
+    engine.warm_up(logger.debug)  # a line for each of some 20 shapes
     return engine, speech_detectors(config.speech)
 
 
@@ -88,6 +91,18 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     listener = systemd.inherited_socket()
     check_all(config, listener)
     log.setup(config.log)
+    try:
+        return _load_and_serve(config, listener, reread or (lambda: config))
+    except WhisperLiveError:
+        raise  # one line, which is the command line's to print
+    except Exception:
+        logger.critical("the daemon failed", exc_info=True)
+        return FAILED
+
+
+def _load_and_serve(
+    config: Config, listener: socket.socket | None, reread: Callable[[], Config]
+) -> int:
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)
     if config.engine.model == models.AUTO and engine.info.weights:
@@ -95,9 +110,7 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
         # and where --models or --final-model name the same one.
         chosen = replace(config.engine, model=engine.info.model)
         config = replace(config, engine=chosen)
-    return asyncio.run(
-        _serve(config, engine, detector, listener, reread or (lambda: config))
-    )
+    return asyncio.run(_serve(config, engine, detector, listener, reread))
 
 
 async def _serve(
@@ -117,6 +130,7 @@ async def _serve(
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    began = loop.time()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, stop, server)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
@@ -134,6 +148,7 @@ async def _serve(
         for task in (lost, told):
             task.cancel()
     watchdog.cancel()
+    logger.info("stopped after %.0f s", loop.time() - began)
     if server.worker.lost.is_set():
         logger.error("the engine is lost; a restart may bring it back")
         return ENGINE_LOST
@@ -143,18 +158,19 @@ async def _serve(
 def _announce(config: Config, engine: Engine, server: Server) -> None:
     info = engine.info
     logger.info(
-        "model %s%s on %s %s: %d calls at a time, %d rows each",
+        "model %s%s on %s %s: %s at a time, %s each",
         info.model,
         f" ({info.weights})" if info.weights else "",
         info.device,
         info.compute_type,
-        info.workers,
-        min(config.batch.batch_size, info.max_batch),
+        counted(info.workers, "call"),
+        counted(min(config.batch.batch_size, info.max_batch), "row"),
     )
     if info.is_demo:
         logger.warning("the demo model knows a few hundred words; not for real use")
     scheme = "wss" if config.access.tls_cert else "ws"
-    print(f"listening on {scheme}://{server.address}", flush=True)
+    line = f"listening on {scheme}://{server.address}"
+    print(log.as_line(config.log, line), flush=True)
     systemd.notify("READY=1\nSTATUS=listening")
 
 

@@ -39,6 +39,7 @@ from whisper_live.server.admission import Admission
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
+from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 
 __all__ = ["Server", "tls_context"]
@@ -223,7 +224,7 @@ class Server:
     async def _drain(self) -> None:
         if not self._connections:
             return
-        logger.info("draining %d sessions", len(self._connections))
+        logger.info("draining %s", counted(len(self._connections), "session"))
         drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(asyncio.wait(drains))
@@ -233,7 +234,7 @@ class Server:
             return_when=asyncio.FIRST_COMPLETED,
         )
         if left := sum(not drain.done() for drain in drains):
-            logger.warning("%d sessions are closed without their last text", left)
+            logger.warning("%s closed without the last text", counted(left, "session"))
         for task in (*drains, hurry, ended):
             task.cancel()
         await asyncio.gather(*drains, hurry, ended, return_exceptions=True)

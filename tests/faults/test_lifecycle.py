@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 
@@ -26,15 +30,24 @@ from tests.faults.attacks import abort, open_raw
 from tests.faults.certificates import certificate
 from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
 from whisper_live import cli
+from whisper_live.audio import Samples
 from whisper_live.config.model import Config, LogConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference.types import Outcome, Request
 from whisper_live.server import recorder, systemd
+from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.process import run
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
 
 ROOT = Path(__file__).parents[2]
+
+
+def commands() -> Samples:
+    """Seven seconds of speech that the demo model knows."""
+    with wave.open(str(ROOT / "tests/data/speech/commands.wav")) as recording:
+        pcm = recording.readframes(recording.getnframes())
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
 @contextlib.asynccontextmanager
@@ -304,6 +317,88 @@ async def test_a_lost_gpu_ends_the_process_with_its_own_code(tmp_path: Path) -> 
             assert await peer.rest() == 1012
             assert await server.ended() == 3
     assert "the engine is lost" in server.log
+
+
+async def test_a_batch_worker_that_fails_makes_the_daemon_unready_and_exit_with_3(
+    tmp_path: Path,
+) -> None:
+    slow = ("--oracle-call-s", "30", "--drain-timeout-s", "60")
+    async with daemon(
+        tmp_path, *slow, program=INJECTED, environment={"FAULT": "worker"}
+    ) as server:
+        async with talking(server.port, 1, 2) as peer:
+            assert await peer.rest() == 1012  # at once: nothing is waited for
+            assert await server.ended() == 3
+    assert "no more engine calls can be started" in server.log
+    assert "closed without their last text" not in server.log
+
+
+async def test_a_server_whose_worker_has_failed_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*, now: float) -> None:
+        raise KeyError(1)
+
+    async with running() as server:
+        page = await asyncio.to_thread(get, server.port, "/readyz")
+        assert page == (200, "ready\n")
+        monkeypatch.setattr(server.worker._batcher, "take", fail)
+        server.worker.cancel(0)  # wakes it
+        await server.worker.lost.wait()
+        page = await asyncio.to_thread(get, server.port, "/readyz")
+        assert page == (503, "not ready\n")
+
+
+@pytest.mark.slow
+async def test_a_daemon_that_may_have_no_further_thread_goes_on(tmp_path: Path) -> None:
+    """The limits are lowered after its start, as by an operator or a neighbour."""
+    program = ("-m", "whisper_live", "serve", "--model", "demo", "--port", "0")
+    async with daemon(tmp_path, "--audio-rate", "0", program=program) as server:
+        process = psutil.Process(server.process.pid)
+        threads = process.num_threads()
+        most_bytes = process.memory_info().vms + (4 << 20)  # half a thread's stack
+        process.rlimit(psutil.RLIMIT_AS, (most_bytes, most_bytes))
+        process.rlimit(psutil.RLIMIT_NPROC, (1, 1))
+        for _ in range(2):
+            async with connect(f"ws://127.0.0.1:{server.port}") as sock:
+                peer = Client(sock)
+                await peer.hello(final_pass=True)
+                await peer.say(commands())
+                await peer.end()
+                assert await peer.rest() == 1000
+                assert list(peer.completed.values())[0] == " Turn on the kitchen light."
+                assert "final_transcript" in peer.messages[-1]
+        assert process.num_threads() == threads
+        assert (await asyncio.to_thread(get, server.port, "/readyz"))[0] == 200
+        server.kill()
+        assert await server.ended() == 0
+    assert "start new thread" not in server.log
+
+
+async def test_the_watchdog_survives_a_process_without_file_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert systemd.notify("WATCHDOG=1") is False
+
+
+async def test_a_part_of_a_session_that_fails_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not only what it did, with a client that waits for ever."""
+
+    async def fail(self: Keepalive) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Keepalive, "run", fail)
+    async with running() as server, client(server) as peer:
+        await peer.hello()
+        assert await peer.rest() == 1011
+    assert peer.messages[-1]["message"] == "internal error"
 
 
 class Exhausted(OracleEngine):

@@ -22,6 +22,7 @@ from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.memory import give_back_memory
 from whisper_live.inference.model_folder import memory_bytes
+from whisper_live.inference.pool import started_pool
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.access import is_loopback
@@ -34,7 +35,7 @@ __all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
 
 logger = logging.getLogger("whisper_live.server")
 
-ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
+ENGINE_LOST = 3  # exit code: the engine (a GPU) or what drives it is gone for good
 
 
 def load_engine(
@@ -135,6 +136,8 @@ async def _serve(
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # For what may take seconds and nobody waits for: one such job at a time.
+    loop.set_default_executor(started_pool(1, "aside"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, stop, server)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
@@ -146,11 +149,14 @@ async def _serve(
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())
-        await asyncio.wait({lost, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED)
         systemd.notify("STOPPING=1\nSTATUS=draining")
         logger.info("stopping")
         for task in (lost, told):
             task.cancel()
+    if watchdog.done():
+        logger.error("the watchdog is fed no more", exc_info=watchdog.exception())
+        return ENGINE_LOST
     watchdog.cancel()
     if server.worker.lost.is_set():
         logger.error("the engine is lost; a restart may bring it back")
@@ -193,9 +199,10 @@ def _reload(server: Server, reread: Callable[[], Config]) -> None:
 
 
 async def _feed_watchdog(config: Config, server: Server) -> None:
-    """Tell systemd that we live, as long as the engine does as well."""
+    """Tell systemd that we live, as long as the engine does as well; never returns."""
     period = systemd.watchdog_s()
     if period is None:
+        await asyncio.Event().wait()
         return
     loop = asyncio.get_running_loop()
     longest = config.batch.request_timeout_s

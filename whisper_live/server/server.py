@@ -14,7 +14,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -30,6 +29,7 @@ from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
+from whisper_live.inference.pool import started_pool
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.protocols.whisperlive.server import WhisperLive
@@ -91,7 +91,7 @@ class Server:
         self._tls = _tls_context(config)
         self._engine = engine
         self._metrics = Metrics()
-        self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
+        self._pool = started_pool(config.limits.ingest_threads, "ingest")
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
         main = Model("", self._worker, engine.info.languages)
         self._registry = ModelRegistry(

@@ -102,6 +102,8 @@ async def test_the_drain_has_a_limit() -> None:
 
 # ---------------------------------------------------------------------------- reload
 
+ONE, TWO = "the-first-key-of-alice", "her-second-key-is-this"
+
 
 async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session(
     tmp_path: Path,
@@ -117,7 +119,7 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
 
     first = certificate(tmp_path, "one")
     keys, settings = tmp_path / "keys", tmp_path / "settings.toml"
-    keys.write_text("alice one\n")
+    keys.write_text(f"alice {ONE}\n")
     settings.write_text('log-level = "info"\n')
     flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
     flags += ["--keys-file", str(keys), "--config", str(settings)]
@@ -130,16 +132,16 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
                 "additional_headers": {"Authorization": f"Bearer {key}"},
             }
 
-        async with talking(server.port, 1, 2, **bearer("one")) as old:
+        async with talking(server.port, 1, 2, **bearer(ONE)) as old:
             assert shown(old) == first
             second = certificate(tmp_path, "two")
-            keys.write_text("alice two\n")
+            keys.write_text(f"alice {TWO}\n")
             settings.write_text('log-level = "warning"\n')
             server.kill(signal.SIGHUP)
             await wait_until(lambda: server.log.count("1 keys in force") == 2)
             # The line above comes before the certificate is read; a first connection
             # with the new key proves that all of it is done.
-            async with talking(server.port, 3, **bearer("two")) as new:
+            async with talking(server.port, 3, **bearer(TWO)) as new:
                 assert shown(new) == second
                 await new.end()
                 assert await new.rest() == 1000
@@ -152,11 +154,35 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
         server.kill(signal.SIGHUP)
         await wait_until(lambda: len(server.log.splitlines()) > lines)
         assert "line 1: expected 'name key'" in server.log
-        async with talking(server.port, 4, **bearer("two")) as still:
+        async with talking(server.port, 4, **bearer(TWO)) as still:
             await still.end()
             await still.rest()
             assert still.words == [4]
     assert "opened" not in "\n".join(server.log.splitlines()[lines:])  # the new level
+
+
+async def test_a_certificate_without_its_key_holds_up_neither_keys_nor_connections(
+    tmp_path: Path,
+) -> None:
+    first = certificate(tmp_path, "one")
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice {ONE}\n")
+    flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    async with daemon(tmp_path, *flags, "--keys-file", str(keys)) as server:
+        old_key = (tmp_path / "key.pem").read_bytes()
+        certificate(tmp_path, "two")
+        (tmp_path / "key.pem").write_bytes(old_key)
+        keys.write_text(f"alice {TWO}\n")  # the first one was stolen, say
+        server.kill(signal.SIGHUP)
+        await wait_until(lambda: "not everything was read again" in server.log)
+        bearer = {"additional_headers": {"Authorization": f"Bearer {TWO}"}}
+        async with talking(server.port, 1, ssl=trusted, **bearer) as peer:
+            tls = peer.socket.transport.get_extra_info("ssl_object")
+            assert tls.getpeercert(True) == first
+            await peer.end()
+            assert await peer.rest() == 1000
+        assert peer.words == [1]
 
 
 # --------------------------------------------------------------------------- systemd

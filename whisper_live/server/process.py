@@ -190,12 +190,21 @@ def _stop(stop: asyncio.Event, server: Server) -> None:
 
 
 def _reload(server: Server, reread: Callable[[], Config]) -> None:
-    try:
-        server.reload()
-        log.setup(reread().log)
+    """Take over whatever has changed; what cannot be used holds up nothing else."""
+    parts: list[Callable[[], None]] = [
+        server.reload_keys,
+        server.reload_certificate,
+        lambda: log.setup(reread().log),
+    ]
+    failed = False
+    for take_over in parts:
+        try:
+            take_over()
+        except ConfigError as error:
+            failed = True
+            logger.error("not everything was read again: %s", error)
+    if not failed:
         logger.info("keys, certificate and log settings read again")
-    except ConfigError as error:
-        logger.error("not everything was read again: %s", error)
 
 
 async def _feed_watchdog(config: Config, server: Server) -> None:

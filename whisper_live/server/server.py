@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import logging
 import socket
-import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
@@ -35,6 +34,7 @@ from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import JUDGED_HEADERS, Access, Caller, Denied
 from whisper_live.server.admission import Admission
+from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
@@ -88,7 +88,7 @@ class Server:
         self._at_rest = at_rest
         self._resting: asyncio.TimerHandle | None = None
         self._access = Access(config.access, config.listen)
-        self._tls = _tls_context(config)
+        self._tls = Certificate(config.access) if config.access.tls_cert else None
         self._engine = engine
         self._metrics = Metrics()
         self._pool = started_pool(config.limits.ingest_threads, "ingest")
@@ -171,7 +171,7 @@ class Server:
         return await serve(
             self._serve,
             **place,
-            ssl=self._tls,
+            ssl=self._tls.context if self._tls is not None else None,
             process_request=self._answer_http,
             process_response=_bearer,
             create_connection=_Socket,
@@ -192,14 +192,21 @@ class Server:
     ) -> None:
         await self.close()
 
-    def reload(self) -> None:
-        """Take changed keys and a changed certificate over; sessions go on.
+    def reload_keys(self) -> None:
+        """Take changed keys over; sessions go on.
 
-        Raises ``ConfigError`` where one cannot be read; the old one stays in force.
+        Raises ``ConfigError`` where they cannot be used; the old ones stay in force.
         """
         self._access.reload()
+
+    def reload_certificate(self) -> None:
+        """Show new connections a changed certificate; others go on.
+
+        Raises ``ConfigError`` where it and its key cannot be used; the old pair stays
+        in force.
+        """
         if self._tls is not None:
-            _load_certificate(self._tls, self._config)
+            self._tls.reload()
 
     async def close(self) -> None:
         """Stop accepting, flush every session, tell it 1012, and let go of all."""
@@ -332,23 +339,6 @@ def _offered(headers: Headers) -> list[str]:
     """The subprotocols that a client names."""
     names = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return [name.strip() for name in names if name.strip()]
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    if not config.access.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, config)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Into a live context as well: new connections get the new certificate."""
-    cert, key = config.access.tls_cert, config.access.tls_key
-    try:
-        context.load_cert_chain(cert, key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot load the certificate {cert}: {error}") from error
 
 
 def _page(

@@ -33,12 +33,12 @@ from whisper_live.server.access import Access, Denied
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import word_text, write_speech
 
-KEY = "s3cret-key"
+KEY, BOBS_KEY = "s3cret-key-of-alice", "other-key-of-bob"
 
 
 def guarded(folder: Path, **access: Any) -> Config:
     keys = folder / "keys"
-    keys.write_text(f"# who they are\nalice {KEY}\nbob other-key\n", "utf-8")
+    keys.write_text(f"# who they are\nalice {KEY}\nbob {BOBS_KEY}\n", "utf-8")
     settings = AccessConfig(keys_file=str(keys), **access)
     return dataclasses.replace(quick(), access=settings)
 
@@ -154,7 +154,7 @@ async def test_sessions_of_one_key_are_counted_together(tmp_path: Path) -> None:
     config = guarded(tmp_path)
     limits = dataclasses.replace(config.limits, max_sessions_per_key=1)
     alice = {"Authorization": f"Bearer {KEY}"}
-    bob = {"Authorization": "Bearer other-key"}
+    bob = {"Authorization": f"Bearer {BOBS_KEY}"}
     async with running(dataclasses.replace(config, limits=limits)) as server:
         async with client(server, additional_headers=alice) as first:
             await first.hello()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -16,10 +17,13 @@ import socket
 import ssl
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 
@@ -28,15 +32,24 @@ from tests.faults.attacks import abort, open_raw
 from tests.faults.certificates import certificate
 from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
 from whisper_live import cli
+from whisper_live.audio import Samples
 from whisper_live.config.model import Config, LogConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference.types import Outcome, Request
 from whisper_live.server import process, recorder, systemd
+from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.process import run
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
 
 ROOT = Path(__file__).parents[2]
+
+
+def commands() -> Samples:
+    """Seven seconds of speech that the demo model knows."""
+    with wave.open(str(ROOT / "tests/data/speech/commands.wav")) as recording:
+        pcm = recording.readframes(recording.getnframes())
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
 @contextlib.asynccontextmanager
@@ -128,6 +141,8 @@ def test_a_bug_is_one_entry_of_the_log(
 
 # ---------------------------------------------------------------------------- reload
 
+ONE, TWO = "the-first-key-of-alice", "her-second-key-is-this"
+
 
 async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session(
     tmp_path: Path,
@@ -143,7 +158,7 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
 
     first = certificate(tmp_path, "one")
     keys, settings = tmp_path / "keys", tmp_path / "settings.toml"
-    keys.write_text("alice one\n")
+    keys.write_text(f"alice {ONE}\n")
     settings.write_text('log-level = "info"\n')
     flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
     flags += ["--keys-file", str(keys), "--config", str(settings)]
@@ -156,16 +171,16 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
                 "additional_headers": {"Authorization": f"Bearer {key}"},
             }
 
-        async with talking(server.port, 1, 2, **bearer("one")) as old:
+        async with talking(server.port, 1, 2, **bearer(ONE)) as old:
             assert shown(old) == first
             second = certificate(tmp_path, "two")
-            keys.write_text("alice two\n")
+            keys.write_text(f"alice {TWO}\n")
             settings.write_text('log-level = "warning"\n')
             server.kill(signal.SIGHUP)
             await wait_until(lambda: server.log.count("1 keys in force") == 2)
             # The line above comes before the certificate is read; a first connection
             # with the new key proves that all of it is done.
-            async with talking(server.port, 3, **bearer("two")) as new:
+            async with talking(server.port, 3, **bearer(TWO)) as new:
                 assert shown(new) == second
                 await new.end()
                 assert await new.rest() == 1000
@@ -178,11 +193,35 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
         server.kill(signal.SIGHUP)
         await wait_until(lambda: len(server.log.splitlines()) > lines)
         assert "line 1: expected 'name key'" in server.log
-        async with talking(server.port, 4, **bearer("two")) as still:
+        async with talking(server.port, 4, **bearer(TWO)) as still:
             await still.end()
             await still.rest()
             assert still.words == [4]
     assert "opened" not in "\n".join(server.log.splitlines()[lines:])  # the new level
+
+
+async def test_a_certificate_without_its_key_holds_up_neither_keys_nor_connections(
+    tmp_path: Path,
+) -> None:
+    first = certificate(tmp_path, "one")
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice {ONE}\n")
+    flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    async with daemon(tmp_path, *flags, "--keys-file", str(keys)) as server:
+        old_key = (tmp_path / "key.pem").read_bytes()
+        certificate(tmp_path, "two")
+        (tmp_path / "key.pem").write_bytes(old_key)
+        keys.write_text(f"alice {TWO}\n")  # the first one was stolen, say
+        server.kill(signal.SIGHUP)
+        await wait_until(lambda: "not everything was read again" in server.log)
+        bearer = {"additional_headers": {"Authorization": f"Bearer {TWO}"}}
+        async with talking(server.port, 1, ssl=trusted, **bearer) as peer:
+            tls = peer.socket.transport.get_extra_info("ssl_object")
+            assert tls.getpeercert(True) == first
+            await peer.end()
+            assert await peer.rest() == 1000
+        assert peer.words == [1]
 
 
 # --------------------------------------------------------------------------- systemd
@@ -343,6 +382,88 @@ async def test_a_lost_gpu_ends_the_process_with_its_own_code(tmp_path: Path) -> 
             assert await peer.rest() == 1012
             assert await server.ended() == 3
     assert "the engine is lost" in server.log
+
+
+async def test_a_batch_worker_that_fails_makes_the_daemon_unready_and_exit_with_3(
+    tmp_path: Path,
+) -> None:
+    slow = ("--oracle-call-s", "30", "--drain-timeout-s", "60")
+    async with daemon(
+        tmp_path, *slow, program=INJECTED, environment={"FAULT": "worker"}
+    ) as server:
+        async with talking(server.port, 1, 2) as peer:
+            assert await peer.rest() == 1012  # at once: nothing is waited for
+            assert await server.ended() == 3
+    assert "no more engine calls can be started" in server.log
+    assert "closed without their last text" not in server.log
+
+
+async def test_a_server_whose_worker_has_failed_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*, now: float) -> None:
+        raise KeyError(1)
+
+    async with running() as server:
+        page = await asyncio.to_thread(get, server.port, "/readyz")
+        assert page == (200, "ready\n")
+        monkeypatch.setattr(server.worker._batcher, "take", fail)
+        server.worker.cancel(0)  # wakes it
+        await server.worker.lost.wait()
+        page = await asyncio.to_thread(get, server.port, "/readyz")
+        assert page == (503, "not ready\n")
+
+
+@pytest.mark.slow
+async def test_a_daemon_that_may_have_no_further_thread_goes_on(tmp_path: Path) -> None:
+    """The limits are lowered after its start, as by an operator or a neighbour."""
+    program = ("-m", "whisper_live", "serve", "--model", "demo", "--port", "0")
+    async with daemon(tmp_path, "--audio-rate", "0", program=program) as server:
+        process = psutil.Process(server.process.pid)
+        threads = process.num_threads()
+        most_bytes = process.memory_info().vms + (4 << 20)  # half a thread's stack
+        process.rlimit(psutil.RLIMIT_AS, (most_bytes, most_bytes))
+        process.rlimit(psutil.RLIMIT_NPROC, (1, 1))
+        for _ in range(2):
+            async with connect(f"ws://127.0.0.1:{server.port}") as sock:
+                peer = Client(sock)
+                await peer.hello(final_pass=True)
+                await peer.say(commands())
+                await peer.end()
+                assert await peer.rest() == 1000
+                assert list(peer.completed.values())[0] == " Turn on the kitchen light."
+                assert "final_transcript" in peer.messages[-1]
+        assert process.num_threads() == threads
+        assert (await asyncio.to_thread(get, server.port, "/readyz"))[0] == 200
+        server.kill()
+        assert await server.ended() == 0
+    assert "start new thread" not in server.log
+
+
+async def test_the_watchdog_survives_a_process_without_file_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert systemd.notify("WATCHDOG=1") is False
+
+
+async def test_a_part_of_a_session_that_fails_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not only what it did, with a client that waits for ever."""
+
+    async def fail(self: Keepalive) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Keepalive, "run", fail)
+    async with running() as server, client(server) as peer:
+        await peer.hello()
+        assert await peer.rest() == 1011
+    assert peer.messages[-1]["message"] == "internal error"
 
 
 class Exhausted(OracleEngine):

@@ -103,11 +103,12 @@ def _device(config: Config) -> Iterator[tuple[str, str]]:
 def _access(config: Config) -> Iterator[tuple[str, str]]:
     from whisper_live.server.access import Access, is_loopback
     from whisper_live.server.checks import check_exposure
-    from whisper_live.server.server import tls_context
+    from whisper_live.server.certificate import Certificate
 
     access, host = config.access, config.listen.host
     Access(access, config.listen)  # reads the keys
-    tls_context(config)
+    if access.tls_cert:
+        Certificate(access)  # reads it and its key
     check_exposure(access, config.listen)
     if is_loopback(host):
         yield "ok", f"{host} is reached from this machine alone"

@@ -69,7 +69,9 @@ class AccessConfig:
     """Who may connect, and over what."""
 
     keys_file: str = setting(
-        "", "file of 'name key' lines; clients must then show a key; read again on HUP"
+        "",
+        "file of 'name key' lines, keys of 16 characters or more; clients must then "
+        "show a key; read again on HUP",
     )
     tls_cert: str = setting("", "certificate chain (PEM); turns TLS on")
     tls_key: str = setting("", "private key (PEM) of the certificate")

@@ -7,9 +7,11 @@ and never logged; a caller is known by the name that its key has in the file.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +22,15 @@ from urllib.parse import parse_qs, urlsplit
 from whisper_live.config.model import AccessConfig, ListenConfig
 from whisper_live.errors import ConfigError
 
-__all__ = ["JUDGED_HEADERS", "UNIX_PEER", "Access", "Caller", "Denied", "is_loopback"]
+__all__ = [
+    "JUDGED_HEADERS",
+    "UNIX_PEER",
+    "Access",
+    "Caller",
+    "Denied",
+    "is_loopback",
+    "warn_if_open",
+]
 
 logger = logging.getLogger("whisper_live.server")
 
@@ -28,6 +38,8 @@ UNIX_PEER = "local"  # stands for the address of who comes over a Unix socket
 # What proxies add to a request; the address is taken from the first.
 _FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
+
+_FEWEST_KEY_CHARS = 16  # 96 bits, if they are random
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
@@ -74,7 +86,9 @@ class Access:
     def reload(self) -> None:
         """Read the key file again; raises ``ConfigError`` and keeps the old keys."""
         if self._config.keys_file:
-            self._keys = _read_keys(Path(self._config.keys_file))
+            path = Path(self._config.keys_file)
+            self._keys = _read_keys(path)
+            warn_if_open(path)
             logger.info("%d keys in force", len(self._keys))
 
     def check(
@@ -219,20 +233,46 @@ def _shown_key(
     return tokens[0] if tokens else None
 
 
+def warn_if_open(path: Path) -> None:
+    """Say so where others than its owner and group can read or change a secret."""
+    with contextlib.suppress(OSError):  # who reads it finds out
+        if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+            logger.warning("%s is open to others: chmod 600 %s", path, path)
+
+
 def _read_keys(path: Path) -> dict[str, bytes]:
-    """Lines of ``name key``; ``#`` starts a comment."""
+    """Lines of ``name key``; a line that begins with ``#`` is a comment."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot read the key file {path}: {error}") from error
     keys: dict[str, bytes] = {}
-    for number, line in enumerate(lines, 1):
-        fields = line.partition("#")[0].split()
-        if not fields:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if len(fields) != 2:
-            raise ConfigError(f"{path}, line {number}: expected 'name key'")
-        keys[fields[0]] = fields[1].encode()
+        try:
+            name, key = _key_of(line)
+            if name in keys:
+                raise ValueError(f"{name} has a key already")
+            if key in keys.values():
+                raise ValueError("another name has this key")
+        except ValueError as error:  # which quotes no key
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+        keys[name] = key
     if not keys:
         raise ConfigError(f"the key file {path} has no keys")
+    if not text.endswith("\n"):  # a key that is being written is a shorter one
+        raise ConfigError(f"{path}: the last line lacks its line break; is it whole?")
     return keys
+
+
+def _key_of(line: str) -> tuple[str, bytes]:
+    fields = line.split()
+    if len(fields) != 2:
+        raise ValueError("expected 'name key'; comments have lines of their own")
+    name, key = fields
+    if len(key) < _FEWEST_KEY_CHARS:
+        raise ValueError(
+            f"the key of {name} has fewer than {_FEWEST_KEY_CHARS} characters"
+        )
+    return name, key.encode()

@@ -15,8 +15,8 @@ from whisper_live.config.model import AccessConfig, Config, EngineConfig, Listen
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_files as models
 from whisper_live.server.access import Access, is_loopback
+from whisper_live.server.certificate import Certificate
 from whisper_live.server.recorder import check_directory
-from whisper_live.server.server import tls_context
 
 __all__ = ["PORT_TAKEN", "check_all", "check_exposure", "check_models", "check_port"]
 
@@ -30,7 +30,8 @@ def check_all(config: Config, listener: socket.socket | None = None) -> None:
     """
     check_exposure(config.access, config.listen, listener)
     Access(config.access, config.listen)  # reads the keys
-    tls_context(config)
+    if config.access.tls_cert:
+        Certificate(config.access)  # reads it and its key
     if listener is None:
         check_port(config.listen)
     if config.log.record:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from whisper_live.audio import samples_to_s
 from whisper_live.config.model import Config
@@ -297,18 +298,18 @@ class Connection:
         self._metrics.options_ignored(len(hello.ignored))
         if hello.final_pass or self._config.stream.final_pass:
             self._final_pass = FinalPass(self._config, options, session=self._name)
-        tasks = [
-            asyncio.create_task(self._read(receiver)),
-            asyncio.create_task(self._notice_loss()),
-            asyncio.create_task(self._keepalive.run()),
-        ]
+        parts = (self._read(receiver), self._notice_loss(), self._keepalive.run())
+        tasks = [asyncio.create_task(self._essential(part)) for part in parts]
         try:
             await self._sender.run()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._give(PeerGone())
+            try:
+                self._give(PeerGone())
+            except Exception as error:  # what it held is given back all the same
+                self._crash(error)
             if self._timer is not None:
                 self._timer.cancel()
             self._held.worker.forget(self._name)
@@ -321,6 +322,13 @@ class Connection:
             # It refers back: with it all of this, samples included, would stay until
             # the collector's next full round, hundreds of sessions later.
             self._receiver = self._driver = None
+
+    async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
+        """What a session cannot do without: where it fails, the session does."""
+        try:
+            await part
+        except Exception as error:
+            self._crash(error)
 
     async def _read(self, receiver: Receiver) -> None:
         """Take messages to the end; an unusable one ends the session."""

@@ -22,6 +22,7 @@ from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.memory import give_back_memory
 from whisper_live.inference.model_folder import memory_bytes
+from whisper_live.inference.pool import started_pool
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.checks import check_all
@@ -35,7 +36,7 @@ __all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
 logger = logging.getLogger("whisper_live.server")
 
 FAILED = 1  # exit code: a bug
-ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
+ENGINE_LOST = 3  # exit code: the engine (a GPU) or what drives it is gone for good
 
 
 def load_engine(
@@ -131,6 +132,8 @@ async def _serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     began = loop.time()
+    # For what may take seconds and nobody waits for: one such job at a time.
+    loop.set_default_executor(started_pool(1, "aside"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, stop, server)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
@@ -142,13 +145,16 @@ async def _serve(
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())
-        await asyncio.wait({lost, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED)
         systemd.notify("STOPPING=1\nSTATUS=draining")
         logger.info("stopping")
         for task in (lost, told):
             task.cancel()
-    watchdog.cancel()
     logger.info("stopped after %.0f s", loop.time() - began)
+    if watchdog.done():
+        logger.error("the watchdog is fed no more", exc_info=watchdog.exception())
+        return ENGINE_LOST
+    watchdog.cancel()
     if server.worker.lost.is_set():
         logger.error("the engine is lost; a restart may bring it back")
         return ENGINE_LOST
@@ -182,18 +188,28 @@ def _stop(stop: asyncio.Event, server: Server) -> None:
 
 
 def _reload(server: Server, reread: Callable[[], Config]) -> None:
-    try:
-        server.reload()
-        log.setup(reread().log)
+    """Take over whatever has changed; what cannot be used holds up nothing else."""
+    parts: list[Callable[[], None]] = [
+        server.reload_keys,
+        server.reload_certificate,
+        lambda: log.setup(reread().log),
+    ]
+    failed = False
+    for take_over in parts:
+        try:
+            take_over()
+        except ConfigError as error:
+            failed = True
+            logger.error("not everything was read again: %s", error)
+    if not failed:
         logger.info("keys, certificate and log settings read again")
-    except ConfigError as error:
-        logger.error("not everything was read again: %s", error)
 
 
 async def _feed_watchdog(config: Config, server: Server) -> None:
-    """Tell systemd that we live, as long as the engine does as well."""
+    """Tell systemd that we live, as long as the engine does as well; never returns."""
     period = systemd.watchdog_s()
     if period is None:
+        await asyncio.Event().wait()
         return
     loop = asyncio.get_running_loop()
     longest = config.batch.request_timeout_s

@@ -12,9 +12,7 @@ import contextlib
 import itertools
 import logging
 import socket
-import ssl
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -30,19 +28,21 @@ from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
+from whisper_live.inference.pool import started_pool
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
+from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 
-__all__ = ["Server", "tls_context"]
+__all__ = ["Server"]
 
 logger = logging.getLogger("whisper_live.server")
 
@@ -90,10 +90,10 @@ class Server:
         self._at_rest = at_rest
         self._resting: asyncio.TimerHandle | None = None
         self._access = Access(config.access, config.listen)
-        self._tls = tls_context(config)
+        self._tls = Certificate(config.access) if config.access.tls_cert else None
         self._engine = engine
         self._metrics = Metrics()
-        self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
+        self._pool = started_pool(config.limits.ingest_threads, "ingest")
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
         main = Model("", self._worker, engine.info.languages)
         self._registry = ModelRegistry(
@@ -173,7 +173,7 @@ class Server:
         return await serve(
             self._serve,
             **place,
-            ssl=self._tls,
+            ssl=self._tls.context if self._tls is not None else None,
             process_request=self._answer_http,
             process_response=_bearer,
             create_connection=_Socket,
@@ -194,14 +194,21 @@ class Server:
     ) -> None:
         await self.close()
 
-    def reload(self) -> None:
-        """Take changed keys and a changed certificate over; sessions go on.
+    def reload_keys(self) -> None:
+        """Take changed keys over; sessions go on.
 
-        Raises ``ConfigError`` where one cannot be read; the old one stays in force.
+        Raises ``ConfigError`` where they cannot be used; the old ones stay in force.
         """
         self._access.reload()
+
+    def reload_certificate(self) -> None:
+        """Show new connections a changed certificate; others go on.
+
+        Raises ``ConfigError`` where it and its key cannot be used; the old pair stays
+        in force.
+        """
         if self._tls is not None:
-            _load_certificate(self._tls, self._config)
+            self._tls.reload()
 
     async def close(self) -> None:
         """Stop accepting, flush every session, tell it 1012, and let go of all."""
@@ -349,24 +356,6 @@ def _offered(headers: Headers) -> list[str]:
     """The subprotocols that a client names."""
     names = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return [name.strip() for name in names if name.strip()]
-
-
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """With the certificate; None without one.  Raises ``ConfigError``."""
-    if not config.access.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, config)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Into a live context as well: new connections get the new certificate."""
-    cert, key = config.access.tls_cert, config.access.tls_key
-    try:
-        context.load_cert_chain(cert, key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot load the certificate {cert}: {error}") from error
 
 
 def _page(

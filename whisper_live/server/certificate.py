@@ -1,0 +1,62 @@
+"""The certificate that new connections are shown, and how another takes its place.
+
+A pair that cannot be used never touches the one in force.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from whisper_live.config.model import AccessConfig
+from whisper_live.errors import ConfigError
+from whisper_live.server.access import warn_if_open
+
+__all__ = ["Certificate"]
+
+
+class Certificate:
+    """A certificate and its key, from the files that the settings name."""
+
+    def __init__(self, config: AccessConfig) -> None:
+        """Raises ``ConfigError`` where the pair cannot be used."""
+        self._cert = config.tls_cert
+        self._key = config.tls_key
+        self._current = self._load()
+        self._current.sni_callback = self._show_current
+        self.context = self._current  # to listen with; stays the same
+
+    def reload(self) -> None:
+        """Read both files again; raises ``ConfigError`` and keeps the old pair."""
+        self._current = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        """A context of its own for each pair.
+
+        A new pair loaded into the old one's context would leave it with the new
+        certificate and the old key where the key does not fit, and with both
+        certificates where one is RSA and the other EC.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._cert, self._key or None, _no_password)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"cannot load the certificate {self._cert}: {error}"
+            ) from error
+        warn_if_open(Path(self._key or self._cert))
+        return context
+
+    def _show_current(
+        self,
+        connection: ssl.SSLSocket | ssl.SSLObject,
+        name: str | None,
+        context: ssl.SSLContext,
+    ) -> None:
+        """Called for each handshake, whether it names a server or not."""
+        connection.context = self._current
+
+
+def _no_password() -> str:
+    # OpenSSL would ask for it on the terminal, and the event loop would wait.
+    raise ConfigError("the certificate's key is encrypted; give one without a password")

@@ -177,7 +177,7 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
             keys.write_text(f"alice {TWO}\n")
             settings.write_text('log-level = "warning"\n')
             server.kill(signal.SIGHUP)
-            await wait_until(lambda: server.log.count("1 keys in force") == 2)
+            await wait_until(lambda: server.log.count("1 key in force") == 2)
             # The line above comes before the certificate is read; a first connection
             # with the new key proves that all of it is done.
             async with talking(server.port, 3, **bearer(TWO)) as new:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
@@ -101,14 +102,15 @@ def _device(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _access(config: Config) -> Iterator[tuple[str, str]]:
-    from whisper_live.server.access import Access, is_loopback
-    from whisper_live.server.checks import check_exposure
-    from whisper_live.server.certificate import Certificate
+    from whisper_live.server.access import is_loopback, open_to_others
+    from whisper_live.server.certificate import secret_of
+    from whisper_live.server.checks import check_exposure, check_secrets
 
     access, host = config.access, config.listen.host
-    Access(access, config.listen)  # reads the keys
-    if access.tls_cert:
-        Certificate(access)  # reads it and its key
+    check_secrets(access)
+    for secret in (access.keys_file, access.tls_cert and secret_of(access)):
+        if secret and (fault := open_to_others(Path(secret))):
+            yield "warn", fault
     check_exposure(access, config.listen)
     if is_loopback(host):
         yield "ok", f"{host} is reached from this machine alone"

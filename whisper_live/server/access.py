@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from whisper_live.config.model import AccessConfig, ListenConfig
 from whisper_live.errors import ConfigError
+from whisper_live.text.counted import counted
 
 __all__ = [
     "JUDGED_HEADERS",
@@ -29,7 +30,8 @@ __all__ = [
     "Caller",
     "Denied",
     "is_loopback",
-    "warn_if_open",
+    "open_to_others",
+    "read_keys",
 ]
 
 logger = logging.getLogger("whisper_live.server")
@@ -87,9 +89,10 @@ class Access:
         """Read the key file again; raises ``ConfigError`` and keeps the old keys."""
         if self._config.keys_file:
             path = Path(self._config.keys_file)
-            self._keys = _read_keys(path)
-            warn_if_open(path)
-            logger.info("%d keys in force", len(self._keys))
+            self._keys = read_keys(path)
+            if fault := open_to_others(path):
+                logger.warning("%s", fault)
+            logger.info("%s in force", counted(len(self._keys), "key"))
 
     def check(
         self, path: str, headers: Mapping[str, str], offered: Sequence[str], peer: str
@@ -233,15 +236,22 @@ def _shown_key(
     return tokens[0] if tokens else None
 
 
-def warn_if_open(path: Path) -> None:
-    """Say so where others than its owner and group can read or change a secret."""
+def open_to_others(path: Path) -> str:
+    """What to do where others than its owner and group can read or change a secret.
+
+    "" where they cannot.
+    """
     with contextlib.suppress(OSError):  # who reads it finds out
         if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            logger.warning("%s is open to others: chmod 600 %s", path, path)
+            return f"{path} is open to others: chmod 600 {path}"
+    return ""
 
 
-def _read_keys(path: Path) -> dict[str, bytes]:
-    """Lines of ``name key``; a line that begins with ``#`` is a comment."""
+def read_keys(path: Path) -> dict[str, bytes]:
+    """The keys in a file, by name; raises ``ConfigError``.
+
+    Lines are ``name key``; a line that begins with ``#`` is a comment.
+    """
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeError) as error:

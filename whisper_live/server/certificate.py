@@ -5,14 +5,17 @@ A pair that cannot be used never touches the one in force.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 
 from whisper_live.config.model import AccessConfig
 from whisper_live.errors import ConfigError
-from whisper_live.server.access import warn_if_open
+from whisper_live.server.access import open_to_others
 
-__all__ = ["Certificate"]
+__all__ = ["Certificate", "load_pair", "secret_of"]
+
+logger = logging.getLogger("whisper_live.server")
 
 
 class Certificate:
@@ -20,8 +23,7 @@ class Certificate:
 
     def __init__(self, config: AccessConfig) -> None:
         """Raises ``ConfigError`` where the pair cannot be used."""
-        self._cert = config.tls_cert
-        self._key = config.tls_key
+        self._config = config
         self._current = self._load()
         self._current.sni_callback = self._show_current
         self.context = self._current  # to listen with; stays the same
@@ -31,20 +33,9 @@ class Certificate:
         self._current = self._load()
 
     def _load(self) -> ssl.SSLContext:
-        """A context of its own for each pair.
-
-        A new pair loaded into the old one's context would leave it with the new
-        certificate and the old key where the key does not fit, and with both
-        certificates where one is RSA and the other EC.
-        """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(self._cert, self._key or None, _no_password)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"cannot load the certificate {self._cert}: {error}"
-            ) from error
-        warn_if_open(Path(self._key or self._cert))
+        context = load_pair(self._config)
+        if fault := open_to_others(secret_of(self._config)):
+            logger.warning("%s", fault)
         return context
 
     def _show_current(
@@ -55,6 +46,28 @@ class Certificate:
     ) -> None:
         """Called for each handshake, whether it names a server or not."""
         connection.context = self._current
+
+
+def load_pair(config: AccessConfig) -> ssl.SSLContext:
+    """The certificate and its key in a context of their own.
+
+    A new pair loaded into the old one's context would leave it with the new
+    certificate and the old key where the key does not fit, and with both certificates
+    where one is RSA and the other EC.  Raises ``ConfigError``.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key or None, _no_password)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"cannot load the certificate {config.tls_cert}: {error}"
+        ) from error
+    return context
+
+
+def secret_of(config: AccessConfig) -> Path:
+    """The file that the certificate's key is in, which may be the certificate's own."""
+    return Path(config.tls_key or config.tls_cert)
 
 
 def _no_password() -> str:

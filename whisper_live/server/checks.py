@@ -10,15 +10,23 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 from whisper_live.config.model import AccessConfig, Config, EngineConfig, ListenConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_files as models
-from whisper_live.server.access import Access, is_loopback
-from whisper_live.server.certificate import Certificate
+from whisper_live.server.access import is_loopback, read_keys
+from whisper_live.server.certificate import load_pair
 from whisper_live.server.recorder import check_directory
 
-__all__ = ["PORT_TAKEN", "check_all", "check_exposure", "check_models", "check_port"]
+__all__ = [
+    "PORT_TAKEN",
+    "check_all",
+    "check_exposure",
+    "check_models",
+    "check_port",
+    "check_secrets",
+]
 
 PORT_TAKEN = "port_taken"
 
@@ -29,9 +37,7 @@ def check_all(config: Config, listener: socket.socket | None = None) -> None:
     Raises ``ConfigError`` for the first fault.
     """
     check_exposure(config.access, config.listen, listener)
-    Access(config.access, config.listen)  # reads the keys
-    if config.access.tls_cert:
-        Certificate(config.access)  # reads it and its key
+    check_secrets(config.access)
     if listener is None:
         check_port(config.listen)
     if config.log.record:
@@ -55,6 +61,14 @@ def check_exposure(
             f"{host} can be reached from other machines: give --keys-file and "
             "--tls-cert, or --insecure if a proxy or the network protects it"
         )
+
+
+def check_secrets(access: AccessConfig) -> None:
+    """Keys and certificate can be read and used."""
+    if access.keys_file:
+        read_keys(Path(access.keys_file))
+    if access.tls_cert:
+        load_pair(access)
 
 
 def check_port(listen: ListenConfig) -> None:

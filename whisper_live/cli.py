@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_live import __version__
-from whisper_live.config.model import Config
+from whisper_live.config.model import AccessConfig, Config
 from whisper_live.config.sources import (
     ENVIRONMENT_PREFIX,
     CommandParser,
@@ -180,6 +180,12 @@ def _doctor(config: Config, arguments: argparse.Namespace) -> int:
     return doctor.run(config, arguments)
 
 
+def _key(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import key
+
+    return key.run(config, arguments)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
@@ -296,6 +302,10 @@ def _status_arguments(parser: Any) -> None:
     _ca_argument(parser)
 
 
+def _key_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="who will show it, in one word")
+
+
 def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="recordings like yours"
@@ -383,6 +393,18 @@ COMMANDS = {
             _status,
             groups=("listen",),
             add_arguments=_status_arguments,
+        ),
+        Command(
+            "key",
+            "make a key for a client and add it to the file of keys",
+            _key,
+            groups=("access",),
+            fixed={
+                each.name: each.default
+                for each in dataclasses.fields(AccessConfig)
+                if each.name != "keys_file"
+            },
+            add_arguments=_key_arguments,
         ),
         Command(
             "doctor",

@@ -25,6 +25,7 @@ from whisper_live.text.counted import counted
 
 __all__ = [
     "JUDGED_HEADERS",
+    "NO_KEYS",
     "UNIX_PEER",
     "Access",
     "Caller",
@@ -41,6 +42,7 @@ UNIX_PEER = "local"  # stands for the address of who comes over a Unix socket
 _FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
 
+NO_KEYS = "no_keys"  # the kind of error where a file has none
 _FEWEST_KEY_CHARS = 16  # 96 bits, if they are random
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
@@ -270,7 +272,7 @@ def read_keys(path: Path) -> dict[str, bytes]:
             raise ConfigError(f"{path}, line {number}: {error}") from None
         keys[name] = key
     if not keys:
-        raise ConfigError(f"the key file {path} has no keys")
+        raise ConfigError(f"the key file {path} has no keys", kind=NO_KEYS)
     if not text.endswith("\n"):  # a key that is being written is a shorter one
         raise ConfigError(f"{path}: the last line lacks its line break; is it whole?")
     return keys

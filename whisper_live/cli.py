@@ -38,6 +38,14 @@ __all__ = ["COMMANDS", "Command", "ExitCode", "main"]
 
 PROGRAM = "whisper-live"
 
+# What --help shows of the settings; the others are behind --help-all.
+_FIRST = frozenset(
+    {
+        *("host", "port", "keys_file", "tls_cert", "tls_key", "insecure"),
+        *("model", "device", "latency", "max_sessions", "log_level", "log_format"),
+    }
+)
+
 
 class ExitCode(enum.IntEnum):
     """What a command's exit status says; docs/commands.md explains each."""
@@ -110,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
             **file_options(settings),
         )
         command.add_arguments(sub)
-        add_settings(sub, settings)
+        names = {each.field.name for each in settings}
+        add_settings(sub, settings, first=_FIRST if names - _FIRST else None)
     return parser
 
 

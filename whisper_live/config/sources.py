@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
+import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
@@ -128,6 +130,9 @@ class Parser(argparse.ArgumentParser):
     """Complains with ``ConfigError`` and never exits by itself."""
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if wrong:
+            message += did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
@@ -135,6 +140,23 @@ class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # unt
     """A command's parser; it is given ``file_options`` and then ``add_settings``."""
 
     error = Parser.error
+
+    def parse_known_args(
+        self, *given: Any, **named: Any
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but what is not known ends here, where the flags are known."""
+        found, unknown = super().parse_known_args(*given, **named)
+        if unknown:
+            flag = next((each for each in unknown if each.startswith("--")), "")
+            hint = did_you_mean(flag.partition("=")[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """A suggestion to put behind a complaint; "" where nothing is like it."""
+    like = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.75)
+    return f"; did you mean {like[0]}?" if like else ""
 
 
 def file_options(settings: Sequence[Setting]) -> dict[str, Any]:
@@ -167,23 +189,53 @@ class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # u
             content = tomllib.loads(stream.read())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{stream.name}: {error}") from error
-        unknown = content.keys() - {each.key for each in all_settings()}
+        known = {each.key for each in all_settings()}
+        unknown = content.keys() - known
         if unknown:
             names = ", ".join(sorted(unknown))
-            raise ConfigError(f"{stream.name}: unknown settings: {names}")
+            hints = (did_you_mean(name, known) for name in sorted(unknown))
+            hint = next(filter(None, hints), "")
+            raise ConfigError(f"{stream.name}: unknown settings: {names}{hint}")
         for key, value in content.items():
             if not isinstance(value, str | bool | int | float):
                 raise ConfigError(f"{stream.name}: {key} must be a single value")
         return {key: str(content[key]) for key in content if key in self._used}
 
 
-def add_settings(parser: Any, settings: Sequence[Setting]) -> None:
-    """Offer the settings, and the flag that names a file of them."""
+class _HelpAll(argparse.Action):
+    """``--help`` with what it leaves out."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+        self.left_out: dict[argparse.Action, str] = {}  # and their help
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
+        for action, text in self.left_out.items():
+            action.help = text
+        parser.print_help()
+        parser.exit()
+
+
+def add_settings(
+    parser: Any, settings: Sequence[Setting], *, first: Collection[str] | None = None
+) -> None:
+    """Offer the settings, and the flag that names a file of them.
+
+    ``--help`` shows those whose fields are named in ``first``, ``--help-all`` all; None
+    is all in both.
+    """
     if not settings:
         return
-    offered = parser.add_argument_group(
-        "settings", f"flag, else environment, else {SETTINGS_FILE}, else default"
-    )
+    how = f"flag, else environment, else {SETTINGS_FILE}, else default"
+    left_out: dict[argparse.Action, str] = {}
+    if first is not None:
+        more = sum(each.field.name not in first for each in settings)
+        how += f"; --help-all shows {more} more"
+        help_all = parser.add_argument(
+            "--help-all", action=_HelpAll, help="show all settings as well, and exit"
+        )
+        left_out = help_all.left_out
+    offered = parser.add_argument_group("settings", how)
     offered.add_argument(
         "--config",
         metavar="FILE",
@@ -200,13 +252,17 @@ def add_settings(parser: Any, settings: Sequence[Setting]) -> None:
             kind["type"] = finite
         elif each.field.metadata["choices"]:
             kind = {"choices": each.field.metadata["choices"]}
-        offered.add_argument(
+        text = each.field.metadata["help"].replace("%", "%%")
+        is_shown = first is None or each.field.name in first
+        action = offered.add_argument(
             each.flag,
             default=default,
             env_var=each.variable,
-            help=each.field.metadata["help"].replace("%", "%%"),
+            help=text if is_shown else argparse.SUPPRESS,
             **kind,
         )
+        if not is_shown:
+            left_out[action] = text
 
 
 def build_config(chosen: Mapping[str, Any]) -> Config:

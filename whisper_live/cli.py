@@ -298,7 +298,9 @@ def _capacity_arguments(parser: Any) -> None:
     parser.add_argument("--language", metavar="CODE", default="en")
     parser.add_argument("--start", type=int, default=1, help="streams of the first try")
     parser.add_argument("--most", type=int, default=256, help="streams not to exceed")
-    parser.add_argument("--logs", metavar="DIR", help="keep the event logs there")
+    parser.add_argument(
+        "--logs", metavar="DIR", help="keep the event logs of all streams there"
+    )
 
 
 def _status_arguments(parser: Any) -> None:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,11 +119,8 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     """Measure, print, write; the exit status."""
     if arguments.write:
         check_writable(Path(arguments.write))
-    logs = Path(arguments.logs or tempfile.mkdtemp(prefix="whisper-live-capacity-"))
-    try:
+    with _folder(arguments.logs) as logs:
         found = asyncio.run(_measure(config, arguments, logs))
-    finally:  # what was measured before Ctrl-C can still be read
-        print(f"event logs of all streams: {logs}")
     if found == 0:
         raise WhisperLiveError("the objective is not met by a single stream")
     print(counted(found, "stream"))
@@ -131,6 +128,23 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         write_setting(Path(arguments.write), "max-sessions", found)
         print(f"max-sessions = {found} written to {arguments.write}")
     return 0
+
+
+@contextlib.contextmanager
+def _folder(kept: str | None) -> Iterator[Path]:
+    """Where event logs go: a folder to keep, else one that is gone afterwards."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="whisper-live-capacity-") as folder:
+            yield Path(folder)
+        return
+    try:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create {kept}: {error.strerror}") from error
+    try:
+        yield Path(kept)
+    finally:  # what was measured before Ctrl-C can still be read
+        print(f"event logs of all streams: {kept}")
 
 
 async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) -> int:
@@ -182,13 +196,13 @@ async def _server(config: Config, url: str | None) -> AsyncIterator[tuple[str, b
 
 
 def check_writable(path: Path) -> None:
-    """To be asked before an hour of measuring, not after it; may raise ``ConfigError``.
-
-    A file that is not there yet is made, empty.
-    """
+    """To be asked before an hour of measuring, not after it; raises ``ConfigError``."""
+    is_new = not path.exists()
     try:
         with path.open("a"):
             pass
+        if is_new:
+            path.unlink()
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 

@@ -543,15 +543,44 @@ def test_an_inherited_socket_on_all_addresses_is_an_exposure(
             run(Config())
 
 
+def fill_disk(descriptor: int) -> None:
+    """From now on there is no space for what is written there."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, descriptor)
+    os.close(full)
+
+
+@pytest.mark.parametrize("is_full_before", [True, False])
 async def test_a_full_disk_ends_a_recording_and_not_its_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    is_full_before: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(
-        recorder, "_private", lambda path: os.open("/dev/full", os.O_WRONLY)
-    )
+    opened, started = recorder._private, recorder.Recorder.__init__
+
+    def private(path: Path) -> int:
+        descriptor = opened(path)
+        if is_full_before:
+            fill_disk(descriptor)
+        return descriptor
+
+    def start(self: recorder.Recorder, *given: Any, **named: Any) -> None:
+        started(self, *given, **named)
+        fill_disk(self._log.fileno())
+
+    monkeypatch.setattr(recorder, "_private", private)
+    monkeypatch.setattr(recorder.Recorder, "__init__", start)
     config = dataclasses.replace(quick(), log=LogConfig(record=str(tmp_path)))
     numbers = list(range(60))
     async with running(config) as server:
         peer = await whole_session(server, write_speech([numbers], pause_s=0.8)[0])
     assert peer.words == numbers
-    assert "its recording ends here" in caplog.text
+    [error] = [
+        each.getMessage() for each in caplog.records if each.levelname == "ERROR"
+    ]
+    what = "it is not recorded" if is_full_before else "its recording ends here"
+    assert error.startswith(f"{what}: [Errno 28] No space left on device: '{tmp_path}/")
+    assert error.endswith(".jsonl'")
+    left = [path.read_text() for path in tmp_path.iterdir()]
+    assert left == [] if is_full_before else left[0].startswith('{"')

@@ -491,8 +491,7 @@ class Connection:
             write(recorder)
         except OSError as error:
             self._recorder = None
-            with contextlib.suppress(OSError):
-                recorder.close()
+            recorder.abandon()
             self._metrics.error("recording")
             self._log.error("its recording ends here: %s", error)
 

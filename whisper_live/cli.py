@@ -34,7 +34,7 @@ from whisper_live.config.sources import (
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
 
-__all__ = ["COMMANDS", "Command", "ExitCode", "main"]
+__all__ = ["COMMANDS", "Command", "ExitCode", "build_parser", "main"]
 
 PROGRAM = "whisper-live"
 
@@ -96,7 +96,8 @@ class Command:
         return build_config({**chosen, **self.fixed})
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
     parser = Parser(
         prog=PROGRAM,
         description="Live transcription over WebSocket, in WhisperLive's protocol.",
@@ -193,6 +194,12 @@ def _key(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.commands import key
 
     return key.run(config, arguments)
+
+
+def _completion(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import completion
+
+    return completion.run(config, arguments)
 
 
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
@@ -294,8 +301,15 @@ def _capacity_arguments(parser: Any) -> None:
     parser.add_argument(
         "--final-p95-s", type=positive, default=2.0, help="objective for finals"
     )
-    parser.add_argument("--send", choices=("float32", "int16", "webm"), default="int16")
-    parser.add_argument("--language", metavar="CODE", default="en")
+    parser.add_argument(
+        "--send",
+        choices=("float32", "int16", "webm"),
+        default="int16",
+        help="send raw samples or WebM/Opus",
+    )
+    parser.add_argument(
+        "--language", metavar="CODE", default="en", help="that the clients ask for"
+    )
     parser.add_argument("--start", type=int, default=1, help="streams of the first try")
     parser.add_argument("--most", type=int, default=256, help="streams not to exceed")
     parser.add_argument(
@@ -315,6 +329,15 @@ def _status_arguments(parser: Any) -> None:
 
 def _key_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="who will show it, in one word")
+
+
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "shell",
+        metavar="SHELL",
+        choices=("bash", "zsh", "fish"),
+        help='bash, zsh or fish; as in eval "$(whisper-live completion bash)"',
+    )
 
 
 def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
@@ -340,10 +363,20 @@ def _ca_argument(parser: Any) -> None:
 def _speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", metavar="CODE", help="detected unless given")
     parser.add_argument(
-        "--task", choices=("transcribe", "translate"), default="transcribe"
+        "--task",
+        choices=("transcribe", "translate"),
+        default="transcribe",
+        help="translate writes English, whatever is spoken",
     )
-    parser.add_argument("--initial-prompt", metavar="TEXT", default="")
-    parser.add_argument("--hotwords", metavar="TEXT", default="")
+    parser.add_argument(
+        "--initial-prompt",
+        metavar="TEXT",
+        default="",
+        help="text as it could stand before: for spelling and style",
+    )
+    parser.add_argument(
+        "--hotwords", metavar="TEXT", default="", help="names and terms to expect"
+    )
 
 
 COMMANDS = {
@@ -431,6 +464,12 @@ COMMANDS = {
             fixed={"engine": "local"},
         ),
         Command("settings", "print the table of all settings", _print_settings),
+        Command(
+            "completion",
+            "print what a shell needs to complete this command line",
+            _completion,
+            add_arguments=_completion_arguments,
+        ),
     )
 }
 
@@ -439,10 +478,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors made for the user become one line and an exit code."""
     config = Config()
     try:
-        arguments = _parser().parse_args(argv)
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks; this ends here
+            from whisper_live.commands import completion
+
+            completion.answer(parser)
+        arguments = parser.parse_args(argv)
         command = COMMANDS[arguments.command]
         # What SIGHUP asks for: the same flags, the file and environment as they are.
-        arguments.reread = lambda: command.config(_parser().parse_args(argv))
+        arguments.reread = lambda: command.config(build_parser().parse_args(argv))
         config = command.config(arguments)
         code = command.run(config, arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered

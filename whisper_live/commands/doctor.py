@@ -10,6 +10,7 @@ import platform
 import resource
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -150,9 +151,15 @@ def _unit(config: Config) -> Iterator[tuple[str, str]]:
     command = ["systemctl", "cat", UNIT]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        yield "warn", f"{UNIT} is not installed: systemd/README.md says how"
+        yield "warn", f"{UNIT} is not installed: {_units() / 'README.md'} says how"
     else:
         yield "ok", f"{UNIT} is installed"
+
+
+def _units() -> Path:
+    """Where the units lie: beside an installed package, else in its repository."""
+    installed = Path(sysconfig.get_path("data"), "share", "whisper-live", "systemd")
+    return installed if installed.is_dir() else Path("systemd")
 
 
 CHECKS: dict[str, Check] = {

@@ -200,7 +200,7 @@ class Metrics:
         )
         self._ignored_options = Counter(
             prefix + "ignored_options",
-            "Handshake keys that are accepted and do nothing.",
+            "Handshake keys that do nothing, or are too long to be used in full.",
             registry=at,
         )
         self._lag = Histogram(

@@ -128,9 +128,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.observability import log
     from whisper_live.server import process as daemon
 
-    return daemon.run(config, arguments.reread)
+    try:
+        return daemon.run(config, arguments.reread)
+    finally:
+        log.flush()  # before the line that says why it could not go on
 
 
 def _models(config: Config, arguments: argparse.Namespace) -> int:

@@ -81,7 +81,7 @@ def frame(
     return head + (bytes(4) + payload if masked else payload)  # a mask of zeros
 
 
-TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 REQUESTS: Sequence[Callable[[random.Random], bytes]] = (
     lambda chance: b"",

@@ -65,7 +65,12 @@ __all__ = ["Connection", "Services"]
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
 # What a websocket server closes by itself, and the kind under which it is counted.
-_BROKEN_RULES = {1002: "bad_frame", 1007: "bad_utf8", 1009: "message_too_big"}
+_BROKEN_RULES = {
+    1002: "bad_frame",
+    1007: "bad_utf8",
+    1008: "control_frames",
+    1009: "message_too_big",
+}
 
 
 @dataclass(frozen=True, slots=True)

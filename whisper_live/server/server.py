@@ -15,13 +15,16 @@ import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
+from websockets.frames import CTRL_OPCODES, Frame, Opcode
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
@@ -33,6 +36,7 @@ from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.rate_limit import RateLimit
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
@@ -47,6 +51,40 @@ __all__ = ["Server"]
 logger = logging.getLogger("whisper_live.server")
 
 _RESTS_AFTER_S = 1.0  # without a client
+# Pings and pongs.  Clients ping once a second at most, and what a slow network has held
+# up comes all at once.
+_CONTROL_BURST = 100
+_CONTROL_PER_S = 10.0
+
+
+class _Frames(ServerProtocol):
+    """Frames of one client, among which not all may be pings.
+
+    Each ping has to be answered: 43,000 of them fit into one read, and a peer that
+    resets the connection behind them would cost as many failing writes.
+    """
+
+    def __init__(self, given: ServerProtocol) -> None:
+        super().__init__(max_size=given.max_message_size, logger=given.logger)
+        given.parser.close()  # which refers to it: it would stay for a while
+        self._clock = asyncio.get_running_loop().time
+        self._control = RateLimit(_CONTROL_BURST, _CONTROL_PER_S)
+
+    def recv_frame(self, frame: Frame) -> None:
+        """As websockets has it, but for frames that only make work."""
+        if frame.opcode in CTRL_OPCODES and frame.opcode is not Opcode.CLOSE:
+            if not self._control.allows(self._clock()):
+                self.fail(1008, "too many control frames")
+                return
+            if self.state is not State.OPEN:  # it is closing: an answer helps nobody
+                return
+        super().recv_frame(frame)
+
+    def data_to_send(self) -> list[bytes]:
+        """All in one piece: to a peer that is gone each is a line in asyncio's log."""
+        pieces = super().data_to_send()
+        joined = b"".join(pieces)
+        return [joined] * bool(joined) + [SEND_EOF] * (SEND_EOF in pieces)
 
 
 class _Socket(ServerConnection):
@@ -57,6 +95,18 @@ class _Socket(ServerConnection):
     """
 
     caller: Caller  # of an upgrade that was let through
+
+    def __init__(
+        self, protocol: ServerProtocol, server: WebSocketServer, **options: Any
+    ) -> None:
+        super().__init__(_Frames(protocol), server, **options)
+
+    def send_data(self) -> None:
+        """As websockets has it, but nothing to a peer that is gone."""
+        if self.transport.is_closing():
+            self.protocol.data_to_send()
+        else:
+            super().send_data()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

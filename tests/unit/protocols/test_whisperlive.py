@@ -238,6 +238,18 @@ def test_a_long_prompt_keeps_its_end_and_long_hotwords_their_beginning() -> None
     assert len(read.initial_prompt) == len(read.hotwords) == 4096
     assert read.initial_prompt.endswith("the end")
     assert read.hotwords.startswith("first")
+    assert read.shortened == {
+        "initial_prompt": (
+            "initial_prompt: only the last 4096 of 9007 characters are used"
+        ),
+        "hotwords": "hotwords: only the first 4096 of 9005 characters are used",
+    }
+    assert read.ignored == ("initial_prompt", "hotwords")  # which are counted
+
+
+def test_what_fits_is_not_shortened() -> None:
+    read = options(initial_prompt="a" * 4096, hotwords="b" * 4096)
+    assert (read.shortened, read.ignored) == ({}, ())
 
 
 def test_half_of_a_surrogate_pair_becomes_a_question_mark() -> None:

@@ -389,6 +389,22 @@ def test_options_can_be_changed_in_mid_stream() -> None:
     assert later.options.vad.hangover_s == 0.9
 
 
+def test_a_client_is_told_what_does_not_fit() -> None:
+    one = WhisperLive(SpeechConfig())
+    one.read_hello(json.dumps(HELLO | {"hotwords": "Ada, " * 1000}))
+    warned = "hotwords: only the first 4096 of 5000 characters are used"
+    assert [json.loads(message.text) for message in one.ready()] == [
+        {"uid": "u", "message": "SERVER_READY", "backend": "faster_whisper"},
+        {"uid": "u", "status": "WARNING", "message": warned},
+    ]
+    one.read(json.dumps({"type": "configure", "language": "de"}))
+    assert one.render(Update()) == []  # it has been told
+    one.read(json.dumps({"type": "configure", "initial_prompt": "x" * 4097}))
+    assert [
+        json.loads(message.text)["message"] for message in one.render(Update())
+    ] == ["initial_prompt: only the last 4096 of 4097 characters are used"]
+
+
 @pytest.mark.parametrize("change", [{"language": "xx"}, {"vad_parameters": 3}])
 def test_nonsense_changes_nothing_and_is_named(change: dict[str, Any]) -> None:
     one = WhisperLive(SpeechConfig())

@@ -79,6 +79,7 @@ class WhisperLive(Protocol):
         self._repeated: deque[Segment] = deque()  # completed segments
         self._partial: Segment | None = None
         self._dropped: list[Dropped] = []  # spans that no message has told yet
+        self._warnings: list[str] = []  # that are to be told
         if options is not None:
             self._begin(options)
 
@@ -86,6 +87,7 @@ class WhisperLive(Protocol):
         self._uid = options.uid
         self._most_repeated = options.send_last_n_segments or MAX_REPEATED_SEGMENTS
         self._wants_timings = options.timings
+        self._warnings += options.shortened.values()
 
     # ------------------------------------------------------------------ from the client
 
@@ -125,17 +127,19 @@ class WhisperLive(Protocol):
         values = {**self._values, **known}
         options = read_options(values, defaults=self._speech)
         self._values = values
+        told = options.shortened
+        self._warnings += [told[name] for name in told if name in changes]
         return Configure(options.session)
 
     # -------------------------------------------------------------------- to the client
 
     def ready(self) -> list[Message]:
         """SERVER_READY, which must be the first message of a session."""
-        return [_message(messages.server_ready(self._uid))]
+        return [_message(messages.server_ready(self._uid)), *self._warn()]
 
     def render(self, update: Update) -> list[Message]:
         """See ``Renderer``."""
-        told = []
+        told = self._warn()
         if (language := update.language) is not None:
             content = messages.language(self._uid, language.code, language.probability)
             told.append(_message(content))
@@ -150,6 +154,10 @@ class WhisperLive(Protocol):
         elif shown is not None and not update.dropped and self._repeated:
             told.append(self._segments(update.timings))
         return told
+
+    def _warn(self) -> list[Message]:
+        texts, self._warnings = self._warnings, []
+        return [_message(messages.warning(self._uid, text)) for text in texts]
 
     def _complete(self, update: Update, shown: Segment | None) -> list[Message]:
         if update.interim is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from whisper_live.config.model import Config, StreamConfig
 from whisper_live.inference.types import Request, RequestKind
 from whisper_live.offline import final_pass
 from whisper_live.offline.reader import plan
+from whisper_live.protocols.whisperlive import messages
 from whisper_live.session.options import VadOptions
 from whisper_live.testing.marks import read_numbers, write_speech
 from whisper_live.testing.oracle import Behaviour
@@ -94,6 +98,32 @@ async def test_a_long_recording_goes_through_a_file(
     assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == WORDS
     [recording] = made
     assert recording._rolled and recording.closed  # type: ignore[attr-defined]
+
+
+async def test_what_grows_with_the_recording_is_done_off_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour's word errors once kept everybody's audio waiting for 18 s."""
+    threads: dict[str, threading.Thread] = {}
+
+    def watched(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*given: Any, **named: Any) -> Any:
+            threads[name] = threading.current_thread()
+            return work(*given, **named)
+
+        return do
+
+    for module, name in (
+        (final_pass, "plan"),
+        (final_pass, "word_error_rate"),
+        (messages, "final_transcript"),
+    ):
+        monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
+    async with running() as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+    assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == WORDS
+    assert set(threads) == {"plan", "word_error_rate", "final_transcript"}
+    assert threading.current_thread() not in threads.values()
 
 
 def test_windows_hold_all_speech_and_stay_under_the_limit() -> None:

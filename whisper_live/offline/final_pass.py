@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class FinalPass:
         self._recording.close()
 
     async def run(self, submit: Submit, ids: Iterator[int]) -> FinalTranscript:
-        """Transcribe the recording.
+        """Transcribe the recording, once it is over.
 
         Windows follow one another, each with the text before it as context.  What
         fails or comes too late is listed as ``dropped``, and what was longer than
@@ -88,10 +88,11 @@ class FinalPass:
         segments: list[Segment] = []
         dropped: list[Dropped] = []
         text, read_to = "", 0
-        speech = [level / 255 for level in self._speech]
+        speech: Sequence[float] = ()
         try:
             async with asyncio.timeout(self._timeout_s):
-                for start, end in plan(speech, self._options.vad):
+                speech, spans = await asyncio.to_thread(self._plan)
+                for start, end in spans:
                     window = AudioWindow(start, self._read(start, end), speech, 0)
                     read = await reader.read(
                         window, lane=self._session, context=text, word_timestamps=True
@@ -104,12 +105,18 @@ class FinalPass:
             dropped.append(Dropped(read_to, self._kept, "timeout"))
         if self._kept < self._received:
             dropped.append(Dropped(self._kept, self._received, "too_long"))
+        live_wer = await asyncio.to_thread(word_error_rate, text, "".join(self._live))
         return FinalTranscript(
             tuple(segments),
             duration=self._kept,
-            live_wer=word_error_rate(text, "".join(self._live)),
+            live_wer=live_wer,
             dropped=tuple(dropped),
         )
+
+    def _plan(self) -> tuple[Sequence[float], Sequence[tuple[int, int]]]:
+        """Speech probabilities and windows: a second of work for four hours."""
+        speech = [level / 255 for level in self._speech]
+        return speech, plan(speech, self._options.vad)
 
     def _read(self, start: int, end: int) -> Samples:
         self._recording.seek(2 * start)

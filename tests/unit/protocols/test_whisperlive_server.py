@@ -363,6 +363,26 @@ def test_a_refusal_echoes_the_uid_that_was_understood() -> None:
     assert said(one.complain(full)) == [{"uid": "me", "status": "WAIT", "message": 1.5}]
 
 
+@pytest.mark.parametrize("change", [{}, {"task": "dance"}, {"language": ["en"]}])
+def test_a_first_message_is_parsed_once_whatever_comes_of_it(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    parse = json.loads
+
+    def loads(text: str) -> Any:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(json, "loads", loads)
+    one, message = WhisperLive(SpeechConfig()), json.dumps({**HELLO, **change})
+    try:
+        one.read_hello(message)
+    except HandshakeError as error:
+        one.complain(error)
+    assert parsed == [message]
+
+
 def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     one = wire()
     assert one.read(b"\0\0") == Audio(b"\0\0")
@@ -371,6 +391,8 @@ def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     for nonsense in ("{}", "hello", '{"type": "dance"}', "[1]"):
         with pytest.raises(ProtocolError, match="binary"):
             one.read(nonsense)
+    with pytest.raises(ProtocolError, match="not be longer than 65536"):
+        one.read('{"type": "flush"}' + " " * 65_536)
 
 
 HELLO = {"uid": "u", "language": "en", "task": "transcribe", "hotwords": "Ada"}

@@ -238,6 +238,29 @@ def test_all_means_a_bounded_many() -> None:
     assert one.context.endswith(" 598 599") and len(one.context) == 1000
 
 
+def test_a_message_does_not_grow_with_hours_of_words() -> None:
+    one = wire(send_last_n_segments=0, word_timestamps=True)
+    longest, seen = 0, 0
+    for n in range(3 * 1200):  # a segment every three seconds
+        words = [Word(f" w{n}.{k}", 0, 1, 0.5) for k in range(10)]
+        text = "".join(word.text for word in words)
+        told = one.render(Update(completed=(done(3 * n, 3 * n + 3, text, *words),)))
+        longest = max([longest, *(len(message.text) for message in told)])
+        last = json.loads(told[-1].text)["segments"][-1]
+        seen += last["text"] == text and last["completed"] and len(last["words"]) == 10
+    assert seen == 3600
+    assert 120_000 < longest < 135_000  # the newest, and as many as fit
+
+
+def test_new_segments_are_seen_once_however_long_they_are() -> None:
+    one = wire(send_last_n_segments=1)
+    long = [done(n, n + 1, f" {n}" + "x" * 50_000) for n in range(5)]
+    *_, last = one.render(Update(completed=tuple(long)))
+    assert [s["text"][:2] for s in json.loads(last.text)["segments"]][-1] == " 4"
+    *_, last = one.render(Update(completed=(done(5, 6, " 5"),)))
+    assert [s["text"] for s in json.loads(last.text)["segments"]] == [" 5"]
+
+
 def test_a_partial_at_the_very_end_of_the_audio() -> None:
     one = transcript(done(0, 1, " a"))
     shown = one.show(4 * S, 3 * S, " b")

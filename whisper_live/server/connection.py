@@ -377,8 +377,16 @@ class Connection:
         if isinstance(event, Configure):
             event = Configure(for_model(event.options, self._held.languages))
         if self._final_pass is not None and isinstance(event, Frames):
-            self._final_pass.keep(event)
+            self._keep(self._final_pass, event)
         self._give(event)
+
+    def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
+        """For the second reading; a full disk costs the rest of it, not the session."""
+        try:
+            final_pass.keep(frames)
+        except OSError as error:
+            self._metrics.error("recording")
+            self._log.error("its recording for the final pass ends here: %s", error)
 
     def _give(self, event: Event) -> None:
         """An event for the session.

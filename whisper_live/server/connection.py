@@ -348,6 +348,7 @@ class Connection:
         # What still comes is not used, but must be read for the close to get through.
         with contextlib.suppress(SocketClosed), self._keepalive.listening():
             while True:
+                await asyncio.sleep(0)  # messages that are there already wait for none
                 message = await self._socket.receive()
                 with contextlib.suppress(ClientError):
                     if isinstance(self._protocol.read(message), EndOfAudio):
@@ -382,8 +383,16 @@ class Connection:
         if isinstance(event, Configure):
             event = Configure(for_model(event.options, self._held.languages))
         if self._final_pass is not None and isinstance(event, Frames):
-            self._final_pass.keep(event)
+            self._keep(self._final_pass, event)
         self._give(event)
+
+    def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
+        """For the second reading; a full disk costs the rest of it, not the session."""
+        try:
+            final_pass.keep(frames)
+        except OSError as error:
+            self._metrics.error("recording")
+            self._log.error("its recording for the final pass ends here: %s", error)
 
     def _give(self, event: Event) -> None:
         """An event for the session.
@@ -475,7 +484,9 @@ class Connection:
                 worker = model.worker
                 transcript = await final_pass.run(worker.submit, self._services.ids)
             self._metrics.live_wer(transcript.live_wer)
-            self._post(self._protocol.final_transcript(transcript))
+            # Megabytes for hours of words: 0.2 s of the loop.
+            told = await asyncio.to_thread(self._protocol.final_transcript, transcript)
+            self._post(told)
             self._sender.post(close)
         except Exception as error:
             self._crash(error)

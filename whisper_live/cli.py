@@ -29,6 +29,7 @@ from whisper_live.config.sources import (
     all_settings,
     build_config,
     file_options,
+    mistyped_variables,
     positive,
     settings_table,
 )
@@ -492,6 +493,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What SIGHUP asks for: the same flags, the file and environment as they are.
         arguments.reread = lambda: command.config(build_parser().parse_args(argv))
         config = command.config(arguments)
+        for complaint in mistyped_variables(os.environ):
+            _tell(complaint, logging.WARNING, config)
         code = command.run(config, arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code
@@ -511,8 +514,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: WhisperLiveError, code: ExitCode, config: Config) -> ExitCode:
+    _tell(str(error), logging.ERROR, config)
+    return code
+
+
+def _tell(message: str, level: int, config: Config) -> None:
     from whisper_live.observability.log import as_line
 
-    line = as_line(config.log, f"{PROGRAM}: {error}", logging.ERROR)
+    line = as_line(config.log, f"{PROGRAM}: {message}", level)
     print(line, file=sys.stderr)
-    return code

@@ -202,6 +202,23 @@ def test_interrupt_is_130_and_silent(
     assert capsys.readouterr().err == ""
 
 
+def test_a_variable_that_is_nearly_a_settings_is_told(
+    served: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WHISPER_LIVE_KEY", "of-a-client")
+    monkeypatch.setenv("WHISPER_LIVE_ELSEWHERE", "of another program")
+    served.serve()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("WHISPER_LIVE_MAX_SESSION", "1")
+    assert served.serve().limits.max_sessions == 64
+    assert capsys.readouterr().err == (
+        "whisper-live: WHISPER_LIVE_MAX_SESSION is no setting; "
+        "did you mean WHISPER_LIVE_MAX_SESSIONS?\n"
+    )
+
+
 def flags_in_help(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
     with pytest.raises(SystemExit) as stop:
         cli.main([*argv])

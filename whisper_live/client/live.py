@@ -26,6 +26,7 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidMessage,
     InvalidStatus,
     InvalidURI,
 )
@@ -37,6 +38,11 @@ from whisper_live.protocols.whisperlive import client as wire
 
 __all__ = ["Arrival", "LiveClient", "connect", "paced"]
 
+_STATUS_HINTS = {
+    200: "; something answers there that is no live transcription server",
+    401: "; show it a key that it knows",
+    404: "; something answers there that is no live transcription server",
+}
 _READY_TIMEOUT_S = 60.0  # a server that is still loading its model takes that long
 
 Clock = Callable[[], float]
@@ -189,11 +195,13 @@ async def _open(
         raise WhisperLiveError(f"{url} did not answer in time") from error
     except InvalidStatus as error:
         status = error.response.status_code
-        hint = "; show it a key that it knows" if status == 401 else ""
+        hint = _STATUS_HINTS.get(status, "")
         raise WhisperLiveError(f"{url} refused with HTTP {status}{hint}") from error
     except (OSError, InvalidHandshake, InvalidStatus, InvalidURI) as error:
-        told = await asyncio.to_thread(advice, url, error) or error
-        raise WhisperLiveError(f"no server at {url}: {told}") from error
+        told = await asyncio.to_thread(advice, url, error)
+        if not told and isinstance(error, InvalidMessage):
+            told = "something answers there that speaks another protocol"
+        raise WhisperLiveError(f"no server at {url}: {told or error}") from error
 
 
 async def _ready(socket: ClientConnection) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "build_config",
     "file_options",
     "finite",
+    "mistyped_variables",
     "positive",
     "settings_table",
 ]
@@ -155,8 +156,28 @@ class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # unt
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """A suggestion to put behind a complaint; "" where nothing is like it."""
+    like = _nearest(wrong, known)
+    return f"; did you mean {like}?" if like else ""
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> str:
     like = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {like[0]}?" if like else ""
+    return like[0] if like else ""
+
+
+def mistyped_variables(names: Iterable[str]) -> Iterator[str]:
+    """A complaint for each variable that nothing reads and that is nearly a setting's.
+
+    Others may have variables of the same prefix.
+    """
+    known = {each.variable for each in all_settings()}
+    known |= {ENVIRONMENT_PREFIX + name for name in ("CONFIG", "KEY", "CA")}
+    bare = {name.removeprefix(ENVIRONMENT_PREFIX) for name in known}
+    for name in sorted(names):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in known:
+            continue
+        if like := _nearest(name.removeprefix(ENVIRONMENT_PREFIX), bare):
+            yield f"{name} is no setting; did you mean {ENVIRONMENT_PREFIX}{like}?"
 
 
 def file_options(settings: Sequence[Setting]) -> dict[str, Any]:

@@ -70,6 +70,19 @@ async def test_status_at_the_port_of_another_server(
         assert said.endswith("something answers there that is no whisper-live daemon")
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (HTTP, "refused with HTTP 200; something answers there that is no live"),
+        (PLAIN, "something answers there that speaks another protocol"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "refused with HTTP 502"),
+    ],
+)
+async def test_stream_at_the_port_of_another_server(answer: bytes, says: str) -> None:
+    async with answering(answer) as place:
+        assert says in await stream(f"ws://{place}")
+
+
 async def test_tls_where_plain_was_asked(tmp_path: Path, capsys: Capture) -> None:
     async with answering(HTTP, tmp_path) as place:
         said = await status(capsys, "--url", f"http://{place}/")

@@ -503,11 +503,12 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
     ("flags", "says"),
     [
         (("--engine", "local", "--model", "./no-such-model"), "no such directory"),
-        (("--engine", "local", "--model", "smal"), "model 'smal' is neither"),
+        (("--engine", "local", "--model", "smal"), "; did you mean small?"),
         (("--engine", "local", "--models", "tiny,smal"), "model 'smal' is neither"),
         (("--engine", "local", "--final-model", "./no"), "no such directory"),
         (("--engine", "local", "--model-for-language", "de=a/b/c"), "'a/b/c'"),
         (("--host", "0.0.0.0"), "--keys-file"),
+        (("--host", ""), "every address can be reached from other machines"),
         (("--keys-file", "/nonexistent"), "cannot read the key file"),
         (("--tls-cert", "/nonexistent"), "cannot load the certificate"),
         (("--record", "/proc/nowhere"), "cannot write recordings"),

@@ -278,7 +278,7 @@ def test_replay_judges_a_log(
     log = tmp_path / "session.jsonl"
     log.write_text("no log at all\n")
     assert cli.main(["replay", str(log)]) == 1
-    assert "cannot be replayed" in capsys.readouterr().err
+    assert "cannot be replayed: it is not an event log" in capsys.readouterr().err
     assert cli.main(["replay", "absent.jsonl"]) == 2
 
 

@@ -32,7 +32,7 @@ from websockets.exceptions import (
 )
 
 from whisper_live.client.chunks import Chunk
-from whisper_live.client.tls import advice, trust
+from whisper_live.client.reach import advice, trust
 from whisper_live.errors import WhisperLiveError
 from whisper_live.protocols.whisperlive import client as wire
 

@@ -22,6 +22,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisper_live.client.live import connect
+from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.server.process import load_engine
@@ -148,7 +150,11 @@ def _folder(kept: str | None) -> Iterator[Path]:
 
 
 async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) -> int:
-    async with _server(config, arguments.url) as (url, is_demo):
+    given = server_url(arguments.url, "ws") if arguments.url else None
+    if given is not None:
+        async with connect(given, key=arguments.key):
+            pass  # or it says why nobody could be admitted
+    async with _server(config, given) as (url, is_demo):
         crowd = Crowd(
             clients=1,
             dialogue=Dialogue(

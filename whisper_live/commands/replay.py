@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def run(path: Path, *, verbose: bool = False) -> int:
                 if not step.is_same:
                     differing += 1
                     _show_difference(step)
+    except json.JSONDecodeError:
+        why = (
+            f"it breaks off behind step {steps}" if steps else "it is not an event log"
+        )
+        print(f"{path}: cannot be replayed: {why}", file=sys.stderr)
+        return 1
     except (OSError, ValueError, KeyError) as error:
         print(f"{path}: cannot be replayed: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from whisper_live.client.tls import advice, trust
+from whisper_live.client.reach import advice, server_url, trust
 from whisper_live.config.model import Config
 from whisper_live.text.counted import counted
 
@@ -24,10 +24,7 @@ _MOST_BYTES = 4 << 20  # of a page; ours have some ten thousand
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Print what it says; 0 if it is ready, 1 if not or if nobody answers."""
-    url = arguments.url or f"http://{config.listen.place}"
-    if url.startswith("ws"):  # as the daemon says where it listens
-        url = "http" + url.removeprefix("ws")
-    url = url.rstrip("/")
+    url = server_url(arguments.url or config.listen.place, "http").rstrip("/")
     trusted = trust(arguments.ca)
     try:
         status, said = _get(f"{url}/readyz", trusted)

@@ -24,6 +24,7 @@ from whisper_live.client.chunks import (
     webm_file_chunks,
 )
 from whisper_live.client.live import Arrival, connect
+from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.media.files import read_file
@@ -40,9 +41,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if not path.is_file():
         raise ConfigError(f"no such file: {path}")
-    url: str = arguments.url or f"ws://{config.listen.place}"
-    if url.startswith("http"):  # as ``status`` takes it
-        url = "ws" + url.removeprefix("http")
+    url = server_url(arguments.url or config.listen.place, "ws")
     captions = asyncio.run(_stream(url, path, arguments))
     if captions.dropped:
         losses = "; ".join(captions.losses())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import math
 import re
 import tomllib
@@ -19,6 +18,7 @@ from typing import IO, Any, NoReturn
 import configargparse
 
 from whisper_live.config.model import Config
+from whisper_live.config.suggestion import did_you_mean, nearest
 from whisper_live.errors import ConfigError
 
 __all__ = [
@@ -154,17 +154,6 @@ class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # unt
         return found, unknown
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """A suggestion to put behind a complaint; "" where nothing is like it."""
-    like = _nearest(wrong, known)
-    return f"; did you mean {like}?" if like else ""
-
-
-def _nearest(wrong: str, known: Iterable[str]) -> str:
-    like = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.75)
-    return like[0] if like else ""
-
-
 def mistyped_variables(names: Iterable[str]) -> Iterator[str]:
     """A complaint for each variable that nothing reads and that is nearly a setting's.
 
@@ -176,7 +165,7 @@ def mistyped_variables(names: Iterable[str]) -> Iterator[str]:
     for name in sorted(names):
         if not name.startswith(ENVIRONMENT_PREFIX) or name in known:
             continue
-        if like := _nearest(name.removeprefix(ENVIRONMENT_PREFIX), bare):
+        if like := nearest(name.removeprefix(ENVIRONMENT_PREFIX), bare):
             yield f"{name} is no setting; did you mean {ENVIRONMENT_PREFIX}{like}?"
 
 

@@ -58,8 +58,9 @@ def check_exposure(
         return
     if not (access.keys_file and access.tls_cert):
         raise ConfigError(
-            f"{host} can be reached from other machines: give --keys-file and "
-            "--tls-cert, or --insecure if a proxy or the network protects it"
+            f"{host or 'every address'} can be reached from other machines: give "
+            "--keys-file and --tls-cert, or --insecure if a proxy or the network "
+            "protects it"
         )
 
 

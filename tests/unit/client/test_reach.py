@@ -1,8 +1,9 @@
-"""What a client is told where TLS is the reason why it cannot connect."""
+"""What a client is told where it cannot reach a daemon."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +14,12 @@ import pytest
 from tests.faults.certificates import certificate
 from whisper_live import cli
 from whisper_live.client.live import connect
+from whisper_live.client.reach import server_url
 from whisper_live.errors import WhisperLiveError
 
 Capture = pytest.CaptureFixture[str]
 
+NOBODY = "nobody listens there; is the daemon running, and on this port?"
 PLAIN = b"SSH-2.0-OpenSSH_9\r\n"
 PAGE = b"<!DOCTYPE HTML><title>files</title>"
 HTTP = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PAGE
@@ -124,9 +127,33 @@ def test_a_file_without_certificates_is_a_configuration_error(
         assert f"cannot read the certificates in {ca}: " in capsys.readouterr().err
 
 
-async def test_the_address_that_the_daemon_prints_is_taken_by_status(
-    capsys: Capture,
-) -> None:
-    async with answering(HTTP) as place:
-        said = await status(capsys, "--url", f"ws://{place}")
-    assert said.startswith(f"no daemon answers at http://{place}: something answers")
+@pytest.mark.parametrize(
+    ("given", "plain", "url"),
+    [
+        ("ws://a:1", "http", "http://a:1"),  # as the daemon prints where it listens
+        ("wss://a:1/x", "http", "https://a:1/x"),
+        ("https://a:1", "http", "https://a:1"),
+        ("http://a:1", "ws", "ws://a:1"),
+        ("https://a:1", "ws", "wss://a:1"),
+        ("wss://a:1", "ws", "wss://a:1"),
+        ("localhost:9090", "ws", "ws://localhost:9090"),
+        ("[::1]:9090", "http", "http://[::1]:9090"),
+        ("ftp://a", "ws", "ftp://a"),
+    ],
+)
+def test_every_scheme_names_the_same_server(given: str, plain: str, url: str) -> None:
+    assert server_url(given, plain) == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_nobody_there(host: str, capsys: Capture) -> None:
+    with socket.socket() as unused:  # bound, not listening: refused
+        unused.bind(("127.0.0.1", 0))
+        place = f"{host}:{unused.getsockname()[1]}"
+        for said in (
+            await status(capsys, "--url", place),
+            await stream(f"ws://{place}"),
+        ):
+            assert said.endswith(f"{place}: {NOBODY}")
+        assert await asyncio.to_thread(cli.main, ["capacity", "--url", place]) == 1
+        assert capsys.readouterr().err.endswith(f"ws://{place}: {NOBODY}\n")

@@ -1,7 +1,8 @@
-"""TLS from the client's end: whom to trust, and what to do when a connection fails."""
+"""How a client reaches a server: its URL, whom to trust, what to do when it fails."""
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from urllib.error import URLError
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 from whisper_live.errors import ConfigError
 
-__all__ = ["advice", "trust"]
+__all__ = ["advice", "server_url", "trust"]
 
 _PROBE_S = 3.0
 _SECURE = {"http": "https", "ws": "wss"}
@@ -19,6 +20,19 @@ _CERTIFICATE_FAULTS = {  # OpenSSL's numbers (verify(1)), in other words than it
     62: "is for another name",
     64: "is for another address",
 }
+
+
+def server_url(given: str, plain: str) -> str:
+    """``given`` with the scheme ``plain``, ``http`` or ``ws``, or its secure form.
+
+    All four schemes name the same server, and so does none.
+    """
+    scheme, mark, place = given.partition("://")
+    if not mark:
+        return f"{plain}://{given}"
+    if scheme in _SECURE:
+        return f"{plain}://{place}"
+    return f"{_SECURE[plain]}://{place}" if scheme in _PLAIN else given
 
 
 def trust(ca: str | None) -> ssl.SSLContext:
@@ -36,10 +50,12 @@ def trust(ca: str | None) -> ssl.SSLContext:
 def advice(url: str, error: BaseException) -> str:
     """What is wrong where a connection to ``url`` failed with ``error``, and the flag.
 
-    "" where it has nothing to do with TLS.  Blocking: it may ask the server, for some
+    "" where the error says all there is.  Blocking: it may ask the server, for some
     seconds.
     """
     reason = error.reason if isinstance(error, URLError) else error
+    if f"[Errno {errno.ECONNREFUSED}]" in str(reason):
+        return "nobody listens there; is the daemon running, and on this port?"
     scheme, place = urlsplit(url).scheme, urlsplit(url).netloc
     if isinstance(reason, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(reason.verify_code)

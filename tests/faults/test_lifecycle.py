@@ -513,6 +513,7 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
         (("--tls-cert", "/nonexistent"), "cannot load the certificate"),
         (("--record", "/proc/nowhere"), "cannot write recordings"),
         (("--trusted-proxies", "nonsense"), "trusted-proxies: 'nonsense' must be"),
+        (("--tls-cert", __file__), "it or its key is no PEM"),
         (("--tls-key", "key.pem"), "tls-key without tls-cert"),
         (("--port", "TAKEN"), "cannot listen on 127.0.0.1:TAKEN: Address already"),
         (("--host", "localhost", "--port", "TAKEN"), "cannot listen on localhost:"),

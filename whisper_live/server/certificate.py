@@ -58,9 +58,12 @@ def load_pair(config: AccessConfig) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(config.tls_cert, config.tls_key or None, _no_password)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
+        what = str(error)
+        if isinstance(error, ssl.SSLError) and "PEM" in what:  # all that OpenSSL says
+            what = "it or its key is no PEM; the key may be in another file: --tls-key"
         raise ConfigError(
-            f"cannot load the certificate {config.tls_cert}: {error}"
+            f"cannot load the certificate {config.tls_cert}: {what}"
         ) from error
     return context
 

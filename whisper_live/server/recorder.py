@@ -49,11 +49,17 @@ class Recorder:
         stem: str,
         now: float,
     ) -> None:
-        path = Path(config.log.record) / stem
-        self._log: TextIO = os.fdopen(_private(path.with_suffix(".jsonl")), "w")
+        folder = Path(config.log.record)
+        # Half a surrogate pair, from a client or out of a flag, becomes JSON's escape.
+        self._log: TextIO = os.fdopen(
+            _private(folder / f"{stem}.jsonl"),
+            "w",
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
         self._audio: BinaryIO | None = None
         if config.log.record_audio:
-            self._audio = os.fdopen(_private(path.with_suffix(".s16")), "wb")
+            self._audio = os.fdopen(_private(folder / f"{stem}.s16"), "wb")
         self._log.write(eventlog.header(config, options, name=name, now=now) + "\n")
 
     def step(self, now: float, event: Event | None, effects: Iterable[Effect]) -> None:

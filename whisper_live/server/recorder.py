@@ -51,11 +51,14 @@ class Recorder:
         now: float,
     ) -> None:
         """Raises ``OSError``, as all methods do, with the path of the event log."""
-        path = Path(config.log.record) / stem
-        self._log_path = path.with_suffix(".jsonl")
-        self._audio_path = path.with_suffix(".s16")
+        folder = Path(config.log.record)
+        self._log_path = folder / f"{stem}.jsonl"
+        self._audio_path = folder / f"{stem}.s16"
         self._audio: BinaryIO | None = None
-        self._log: TextIO = os.fdopen(_private(self._log_path), "w")
+        # Half a surrogate pair, from a client or out of a flag, becomes JSON's escape.
+        self._log: TextIO = os.fdopen(
+            _private(self._log_path), "w", encoding="utf-8", errors="backslashreplace"
+        )
         try:
             with self._naming():
                 if config.log.record_audio:

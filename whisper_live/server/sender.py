@@ -38,7 +38,8 @@ class Sender:
     def post(self, item: Message | Close) -> bool:
         """Queue a message or the close; False if a bound is passed.
 
-        The bounds hold for what waits behind a message that is being sent.
+        The bounds hold for what waits behind a message that is being sent; one of any
+        length may (a final transcript of hours has megabytes).
         """
         if isinstance(item, Close):
             self._items.append(item)
@@ -47,7 +48,7 @@ class Sender:
             if isinstance(newest, Message) and newest.replaceable and item.replaceable:
                 self._items.pop()
                 self._characters -= len(newest.text)
-            if self._is_sending and (
+            if (self._is_sending and self._items) and (
                 len(self._items) >= self._limit
                 or self._characters + len(item.text) > _MOST_CHARACTERS
             ):

@@ -85,6 +85,18 @@ async def test_too_many_characters_behind_one_that_is_not_read_are_refused() -> 
 
 
 @virtual_time
+async def test_one_message_of_any_length_may_wait_behind_another() -> None:
+    async with sending() as (one, pipe):
+        pipe.reads.clear()
+        assert one.post(Message("first"))
+        await settle()
+        assert one.post(Message(10 * LONG)) and one.post(Close(1000))
+        pipe.reads.set()
+        await settle()
+        assert pipe.sent == ["first", 10 * LONG, "1000"]
+
+
+@virtual_time
 async def test_a_newer_partial_takes_the_place_of_an_unsent_one() -> None:
     async with sending() as (one, pipe):
         pipe.reads.clear()

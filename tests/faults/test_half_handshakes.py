@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from whisper_live.testing.oracle import OracleDetector, OracleEngine
 PEERS = 300
 
 
+@functools.cache
 def client_hello() -> bytes:
     """The first message of a handshake."""
     sent = ssl.MemoryBIO()

@@ -56,8 +56,8 @@ _CONTROL_BURST = 100
 _CONTROL_PER_S = 10.0
 
 
-# asyncio gives each TLS socket a buffer of 256 KiB before anything is known of its peer.
-# A record of TLS has 16 KiB at most.
+# asyncio gives each TLS socket a buffer of 256 KiB before anything is known of its
+# peer; a record of TLS has 16 KiB at most.
 _TLS_BUFFER_BYTES = 1 << 15
 
 

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import logging
 import socket
+from asyncio import sslproto
 from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
@@ -57,6 +58,11 @@ _CONTROL_BURST = 100
 _CONTROL_PER_S = 10.0
 
 
+# asyncio gives each TLS socket a buffer of 256 KiB before anything is known of its
+# peer; a record of TLS has 16 KiB at most.
+_TLS_BUFFER_BYTES = 1 << 15
+
+
 class _Frames(ServerProtocol):
     """Frames of one client, among which not all may be pings.
 
@@ -95,11 +101,16 @@ class _Socket(ServerConnection):
     """
 
     caller: Caller  # of an upgrade that was let through
+    unmade: dict[_Socket, float]  # those in a TLS handshake, and since when
 
     def __init__(
         self, protocol: ServerProtocol, server: WebSocketServer, **options: Any
     ) -> None:
         super().__init__(_Frames(protocol), server, **options)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.unmade.pop(self, None)
+        super().connection_made(transport)
 
     def send_data(self) -> None:
         """As websockets has it, but nothing to a peer that is gone."""
@@ -139,6 +150,8 @@ class Server:
         self._inherited = listener
         self._at_rest = at_rest
         self._resting: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._unmade: dict[_Socket, float] = {}
         self._access = Access(config.access, config.listen)
         self._tls = Certificate(config.access) if config.access.tls_cert else None
         self._engine = engine
@@ -153,9 +166,10 @@ class Server:
         self._names = itertools.count(1)
         self._draining = False
         self._hurry = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._admission = Admission(
             config.limits,
-            clock=asyncio.get_running_loop().time,
+            clock=self._loop.time,
             queue_delay_s=self._registry.queue_delay_s,
         )
         self._services = Services(
@@ -215,6 +229,8 @@ class Server:
     async def _listen(self) -> WebSocketServer:
         limits = self._config.limits
         listen = self._config.listen
+        if self._tls is not None:
+            sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
         place = (
             {"sock": self._inherited}
             if self._inherited
@@ -226,7 +242,7 @@ class Server:
             ssl=self._tls.context if self._tls is not None else None,
             process_request=self._answer_http,
             process_response=_bearer,
-            create_connection=_Socket,
+            create_connection=self._connect,  # type: ignore[arg-type]
             compression=None,  # 10 times the CPU of a message, and an amplifier
             server_header=None,
             open_timeout=limits.handshake_timeout_s,
@@ -302,6 +318,33 @@ class Server:
 
     # -------------------------------------------------------------------- connections
 
+    def _connect(
+        self, protocol: ServerProtocol, server: WebSocketServer, **options: Any
+    ) -> _Socket:
+        """Somebody is there, who may get no further than half a TLS handshake."""
+        socket = _Socket(protocol, server, **options)
+        socket.unmade = self._unmade
+        self._unmade[socket] = self._loop.time()
+        self._look_after_unmade()
+        return socket
+
+    def _look_after_unmade(self) -> None:
+        if self._looking is None:
+            after_s = self._config.limits.handshake_timeout_s + _RESTS_AFTER_S
+            self._looking = self._loop.call_later(after_s, self._let_unmade_go)
+
+    def _let_unmade_go(self) -> None:
+        """A TLS handshake that fails says nothing; one that is this old has failed."""
+        self._looking = None
+        since = self._loop.time() - self._config.limits.handshake_timeout_s
+        failed = [each for each, at in self._unmade.items() if at < since]
+        for each in failed:
+            del self._unmade[each]
+        if failed:
+            self._rest_in(_RESTS_AFTER_S)
+        if self._unmade:
+            self._look_after_unmade()
+
     async def _serve(self, socket: ServerConnection) -> None:
         assert isinstance(socket, _Socket), "made by `create_connection`"
         connection = Connection(
@@ -317,17 +360,16 @@ class Server:
         finally:
             self._connections.discard(connection)
             if not self._connections:
-                self._rest_soon()
+                self._rest_in(_RESTS_AFTER_S)
 
-    def _rest_soon(self) -> None:
+    def _rest_in(self, seconds: float) -> None:
         if self._resting is not None:
             self._resting.cancel()
-        loop = asyncio.get_running_loop()
-        self._resting = loop.call_later(_RESTS_AFTER_S, self._rest)
+        self._resting = self._loop.call_later(seconds, self._rest)
 
     def _rest(self) -> None:
         if not self._connections and not self._draining:
-            asyncio.get_running_loop().run_in_executor(self._pool, self._at_rest)
+            self._loop.run_in_executor(self._pool, self._at_rest)
 
     # -------------------------------------------------------------------------- pages
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from whisper_live.audio import samples_to_s
 from whisper_live.inference.types import Word
+from whisper_live.protocols.jsonl import dropped_object, word_object
 from whisper_live.session.updates import Dropped, Segment, Update
 
 __all__ = ["RENDERERS", "Caption", "Captions"]
@@ -92,36 +93,16 @@ def _as_json(captions: Captions) -> str:
             "end": round(caption.end_s, 3),
             "text": caption.text,
         }
-        | ({"words": [_word(w) for w in caption.words]} if caption.words else {})
+        | ({"words": [word_object(w) for w in caption.words]} if caption.words else {})
         for caption in captions.completed
     ]
     content = {
         "language": captions.language,
         "text": " ".join(caption.text for caption in captions.completed),
         "segments": segments,
-        "dropped": [
-            {
-                "start": _seconds(span.start),
-                "end": _seconds(span.end),
-                "reason": span.reason,
-            }
-            for span in captions.dropped
-        ],
+        "dropped": [dropped_object(span) for span in captions.dropped],
     }
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-
-
-def _word(word: Word) -> dict[str, Any]:
-    return {
-        "word": word.text,
-        "start": _seconds(word.start),
-        "end": _seconds(word.end),
-        "probability": round(word.probability, 4),
-    }
-
-
-def _seconds(position: int) -> float:
-    return round(samples_to_s(position), 3)
 
 
 RENDERERS = {"text": _as_text, "srt": _as_srt, "vtt": _as_vtt, "json": _as_json}

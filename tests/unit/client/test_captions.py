@@ -8,7 +8,15 @@ import pytest
 
 from whisper_live.client.captions import RENDERERS, Caption, Captions
 from whisper_live.inference.types import Word
-from whisper_live.session.updates import Dropped, Language, Segment, Update
+from whisper_live.protocols.jsonl import JsonLines
+from whisper_live.session.updates import (
+    Dropped,
+    Language,
+    Segment,
+    SpeechEvent,
+    SpeechMoment,
+    Update,
+)
 
 S = 16_000
 
@@ -85,12 +93,43 @@ def test_json(spoken: Captions) -> None:
     assert content["language"] == "en"
     assert content["text"] == "Tom & Jerry <3 Grüße"
     assert content["dropped"] == []
-    assert content["segments"][0]["words"][0]["word"] == " Tom"
+    assert content["segments"][0]["words"][0]["word"] == "Tom"
     assert content["segments"][1] == {
         "start": 3661.002,
         "end": 3662.5,
         "text": "Grüße",
     }
+
+
+def times(content: object) -> list[object]:
+    """Every time anywhere in a JSON value."""
+    if isinstance(content, list):
+        return [time for item in content for time in times(item)]
+    if not isinstance(content, dict):
+        return []
+    own = [content[key] for key in ("start", "end", "at", "duration") if key in content]
+    return own + [time for item in content.values() for time in times(item)]
+
+
+def test_json_and_json_lines_give_words_and_times_in_one_form() -> None:
+    word = Word(" Tom", 0, S, 0.91239)
+    done = Segment(0, 2 * S, " Tom", True, (word,))
+    update = Update(
+        completed=(done,),
+        dropped=(Dropped(2 * S, 3 * S, "unread"),),
+        speech=SpeechEvent(SpeechMoment.STARTED, 0),
+    )
+    captions = Captions()
+    captions.take(update)
+    content = json.loads(RENDERERS["json"](captions))
+    [line] = [json.loads(message.text) for message in JsonLines().render(update)]
+    assert content["segments"] == line["completed"]
+    assert content["dropped"] == line["dropped"]
+    assert content["segments"][0]["words"] == [
+        {"word": "Tom", "start": 0.0, "end": 1.0, "probability": 0.9124}
+    ]
+    assert {type(time) for time in times([content, line])} == {float}
+    assert len(times([content, line])) == 13
 
 
 @pytest.mark.parametrize(

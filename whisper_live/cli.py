@@ -27,6 +27,7 @@ from whisper_live.config.sources import (
     add_settings,
     all_settings,
     build_config,
+    count,
     file_options,
     positive,
     settings_table,
@@ -235,6 +236,20 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=False,
         help="put the times of words into json",
+    )
+    parser.add_argument(
+        "--max-line-width",
+        type=count,
+        default=42,
+        metavar="N",
+        help="characters in a line of srt and vtt; wide ones count as two",
+    )
+    parser.add_argument(
+        "--max-line-count",
+        type=count,
+        default=2,
+        metavar="N",
+        help="lines of srt and vtt that are shown at a time",
     )
     _speech_arguments(parser)
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from whisper_live.client.captions import RENDERERS, Captions
+from whisper_live.client.subtitles import Layout
 from whisper_live.config.model import Config
 from whisper_live.errors import (
     ConfigError,
@@ -49,6 +50,7 @@ _EXTENSIONS = {
     "json": ".json",
     "jsonl": ".jsonl",
 }
+_SUBTITLES = ("srt", "vtt")  # split by the times of words
 
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
@@ -122,22 +124,30 @@ def _outputs(names: Sequence[str], arguments: argparse.Namespace) -> list[Path |
 
 
 class _Transcript:
-    """What was told of one file."""
+    """What was told of one file, and how it is to be written down."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         self.captions = Captions()
+        self._layout = Layout(arguments.max_line_width, arguments.max_line_count)
+        self._shows_words = arguments.word_timestamps
+        self._subtitles = Captions()  # these have words in any case
         self._renderer = JsonLines()
         self._lines: list[str] = []
 
     def take(self, update: Update) -> None:
         """One more update."""
+        self._subtitles.take(update)
+        if not self._shows_words:
+            plain = tuple(dataclasses.replace(s, words=()) for s in update.completed)
+            update = dataclasses.replace(update, completed=plain)
         self.captions.take(update)
         self._lines += [message.text for message in self._renderer.render(update)]
 
     def written(self, kind: str) -> str:
         """All of it in one of the formats."""
         if kind != "jsonl":
-            return RENDERERS[kind](self.captions)
+            captions = self._subtitles if kind in _SUBTITLES else self.captions
+            return RENDERERS[kind](captions, self._layout)
         ends = [message.text for message in self._renderer.end(Ending.FINISHED)]
         return "".join(f"{line}\n" for line in [*self._lines, *ends])
 
@@ -162,7 +172,7 @@ async def _transcribe_all(
     async def transcribe(number: int, source: _Source) -> _Transcript | DecodeError:
         async with together:
             try:
-                transcript = _Transcript()
+                transcript = _Transcript(arguments)
                 await transcriber.transcribe(
                     f"{number} {source.name}",  # somebody may name a file twice
                     read_file(source.content),
@@ -203,7 +213,7 @@ def _options(
         task=arguments.task,
         initial_prompt=arguments.initial_prompt,
         hotwords=arguments.hotwords,
-        word_timestamps=arguments.word_timestamps,
+        word_timestamps=arguments.word_timestamps or arguments.format in _SUBTITLES,
     )
     try:
         options = read_options(handshake, defaults=config.speech)

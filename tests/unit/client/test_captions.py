@@ -7,6 +7,7 @@ import json
 import pytest
 
 from whisper_live.client.captions import RENDERERS, Caption, Captions
+from whisper_live.client.subtitles import Layout
 from whisper_live.inference.types import Word
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.session.updates import (
@@ -59,7 +60,7 @@ def spoken() -> Captions:
     words = (Word(" Tom", round(59.9 * S), 60 * S, 0.9),)
     return Captions(
         completed=[
-            Caption(0.0, 59.9996, "Tom & Jerry <3", words),
+            Caption(58.0, 59.9996, "Tom & Jerry <3", words),
             Caption(3661.002, 3662.5, "Grüße"),
         ],
         language="en",
@@ -67,29 +68,29 @@ def spoken() -> Captions:
 
 
 def test_text(spoken: Captions) -> None:
-    assert RENDERERS["text"](spoken) == "Tom & Jerry <3\nGrüße\n"
+    assert RENDERERS["text"](spoken, Layout()) == "Tom & Jerry <3\nGrüße\n"
 
 
 def test_srt(spoken: Captions) -> None:
-    assert RENDERERS["srt"](spoken) == (
-        "1\n00:00:00,000 --> 00:01:00,000\nTom & Jerry <3\n"
+    assert RENDERERS["srt"](spoken, Layout()) == (
+        "1\n00:00:58,000 --> 00:01:00,000\nTom & Jerry <3\n"
         "\n"
         "2\n01:01:01,002 --> 01:01:02,500\nGrüße\n"
     )
 
 
 def test_vtt(spoken: Captions) -> None:
-    assert RENDERERS["vtt"](spoken) == (
+    assert RENDERERS["vtt"](spoken, Layout()) == (
         "WEBVTT\n"
         "\n"
-        "00:00:00.000 --> 00:01:00.000\nTom &amp; Jerry &lt;3\n"
+        "00:00:58.000 --> 00:01:00.000\nTom &amp; Jerry &lt;3\n"
         "\n"
         "01:01:01.002 --> 01:01:02.500\nGrüße\n"
     )
 
 
 def test_json(spoken: Captions) -> None:
-    content = json.loads(RENDERERS["json"](spoken))
+    content = json.loads(RENDERERS["json"](spoken, Layout()))
     assert content["language"] == "en"
     assert content["text"] == "Tom & Jerry <3 Grüße"
     assert content["dropped"] == []
@@ -121,7 +122,7 @@ def test_json_and_json_lines_give_words_and_times_in_one_form() -> None:
     )
     captions = Captions()
     captions.take(update)
-    content = json.loads(RENDERERS["json"](captions))
+    content = json.loads(RENDERERS["json"](captions, Layout()))
     [line] = [json.loads(message.text) for message in JsonLines().render(update)]
     assert content["segments"] == line["completed"]
     assert content["dropped"] == line["dropped"]
@@ -136,4 +137,4 @@ def test_json_and_json_lines_give_words_and_times_in_one_form() -> None:
     ("name", "nothing"), [("text", ""), ("srt", ""), ("vtt", "WEBVTT\n")]
 )
 def test_no_speech_makes_a_valid_file(name: str, nothing: str) -> None:
-    assert RENDERERS[name](Captions()) == nothing
+    assert RENDERERS[name](Captions(), Layout()) == nothing

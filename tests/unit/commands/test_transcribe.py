@@ -87,6 +87,28 @@ def test_many_files_go_to_a_folder_each_under_its_name(tmp_path: Path) -> None:
         assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:01,\d{3}", times)
 
 
+def test_subtitles_are_split_by_the_times_of_words_and_wrapped(tmp_path: Path) -> None:
+    """Of one sentence of half a minute, without a flag for words."""
+    samples, words = write_speech([list(range(60))])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, "--format", "srt", "--output-dir", "out") == 0
+    blocks = (tmp_path / "out/a.srt").read_text().strip().split("\n\n")
+    shown = [block.splitlines() for block in blocks]
+    assert " ".join(" ".join(lines) for _, _, *lines in shown) == said(*range(60))
+    assert all(len(lines) <= 2 for _, _, *lines in shown)
+    assert all(len(line) <= 42 for _, _, *lines in shown for line in lines)
+    assert len(shown) == 4
+    begins = {
+        f"00:00:{word.start / SAMPLE_RATE:06.3f}".replace(".", ",") for word in words
+    }
+    assert {times[:12] for _, times, *_ in shown} <= begins
+    narrow = ["--max-line-width", "20", "--max-line-count", "1"]
+    assert transcribe(path, "--format", "vtt", "--output-dir", "out", *narrow) == 0
+    _, *cues = (tmp_path / "out/a.vtt").read_text().strip().split("\n\n")
+    assert all(len(cue.splitlines()) == 2 for cue in cues)
+    assert max(len(line) for cue in cues for line in cue.splitlines()[1:]) <= 20
+
+
 def test_a_damaged_file_fails_alone(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

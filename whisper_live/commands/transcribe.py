@@ -159,7 +159,7 @@ async def _transcribe_all(
     arguments: argparse.Namespace,
 ) -> int:
     lengths = [_length_s(source) for source in sources]
-    engine, detector = load_engine(config, lambda line: print(line, file=sys.stderr))
+    engine, detector = load_engine(config, _say, is_live=False)
     options = _options(config, engine.info.languages, arguments)
     worker = Worker(engine, config.batch, metrics=Metrics())
     running = asyncio.create_task(worker.run())
@@ -201,6 +201,10 @@ async def _transcribe_all(
         await asyncio.gather(*tasks, running, return_exceptions=True)
         await engine.close()
     return 1 if failures else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _options(

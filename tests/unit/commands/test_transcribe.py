@@ -17,7 +17,10 @@ import pytest
 
 from whisper_live import cli
 from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
 from whisper_live.testing.marks import word_text, write_monologue, write_speech
+from whisper_live.testing.recordings import shipped
+from whisper_live.text.wer import plain_words
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +142,22 @@ def test_silence_is_an_empty_text(
     path = write_wav(tmp_path / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
     assert transcribe(path) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_model_is_not_run_before_the_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warming up took longer than reading a short file, and nobody waits for words."""
+
+    def warm_up(self: CTranslate2Engine, *_: object, **__: object) -> None:
+        raise AssertionError("run before the first file")
+
+    monkeypatch.setattr(CTranslate2Engine, "warm_up", warm_up)
+    recording = shipped("demo")
+    argv = ["--model", "demo", "--device", "cpu", str(recording.audio)]
+    assert cli.main(["transcribe", *argv]) == 0
+    heard = plain_words(capsys.readouterr().out)
+    assert heard == plain_words(recording.text)
 
 
 def piped(data: bytes) -> int:

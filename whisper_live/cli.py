@@ -63,7 +63,8 @@ class Command:
     """One subcommand: which settings it takes, its own arguments, and its work.
 
     ``groups`` name fields of ``Config``; ``fixed`` are settings that this command
-    decides by itself and therefore does not offer.
+    decides by itself and therefore does not offer, nor those in ``without``, which
+    would change nothing.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Command:
     run: Callable[[Config, argparse.Namespace], int]
     groups: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
     add_arguments: Callable[[Any], None] = lambda parser: None
 
     def settings(self) -> list[Setting]:
@@ -78,7 +80,8 @@ class Command:
         return [
             each
             for each in all_settings()
-            if each.group in self.groups and each.field.name not in self.fixed
+            if each.group in self.groups
+            and each.field.name not in self.without | self.fixed.keys()
         ]
 
     def config(self, arguments: argparse.Namespace) -> Config:
@@ -322,6 +325,28 @@ def _speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hotwords", metavar="TEXT", default="")
 
 
+# Settings of a server's further models, partials, long windows and final pass:
+# a file is read once, as the final pass reads, by the main model.
+_ONLY_LIVE = frozenset(
+    {
+        "models",
+        "model_for_language",
+        "final_model",
+        "model_memory_mb",
+        "model_idle_s",
+        "early_endpoint_ms",
+        "partial_interval_s",
+        "partial_floor_s",
+        "max_window_s",
+        "max_buffer_s",
+        "commit_after_s",
+        "final_pass",
+        "final_pass_max_s",
+        "final_pass_timeout_s",
+        "stall_flush_s",
+    }
+)
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -343,6 +368,7 @@ COMMANDS = {
             "transcribe recordings without a daemon",
             _transcribe,
             groups=("engine", "batch", "speech", "stream"),
+            without=_ONLY_LIVE,
             add_arguments=_transcribe_arguments,
         ),
         Command(

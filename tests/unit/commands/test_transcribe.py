@@ -160,6 +160,17 @@ def test_a_model_is_not_run_before_the_files(
     assert heard == plain_words(recording.text)
 
 
+def test_settings_of_a_server_are_passed_over_in_the_file_that_both_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").write_text(
+        'final-pass = true\nmodels = "tiny"\npartial-interval-s = 1.0\n'
+    )
+    samples, _ = write_speech([[1, 2]])
+    assert transcribe(write_wav(tmp_path / "a.wav", samples)) == 0
+    assert capsys.readouterr().out == f"{said(1, 2)}\n"
+
+
 def piped(data: bytes) -> int:
     """The reading end of a pipe that gives ``data``."""
     reading, writing = os.pipe()
@@ -270,6 +281,8 @@ def test_one_file_named_twice_is_transcribed_twice(
         (["a.txt", "--output-dir", "."], "a.txt would be overwritten"),
         (["a.wav", "--output-dir", "a.wav"], "cannot create a.wav"),
         (["a.wav", "--language", "klingon"], "Unknown language"),
+        (["a.wav", "--final-pass"], "unrecognized arguments: --final-pass"),
+        (["a.wav", "--max-line-count", "0"], "invalid positive whole number"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_it_is_begun(

@@ -13,7 +13,7 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +28,8 @@ from whisper_live.errors import (
     EngineUnavailable,
     HandshakeError,
 )
+from whisper_live.inference.engine import EngineInfo
+from whisper_live.inference.types import Task
 from whisper_live.inference.worker import Worker
 from whisper_live.media.files import file_duration_s, read_file
 from whisper_live.observability.metrics import Metrics
@@ -126,8 +128,9 @@ def _outputs(names: Sequence[str], arguments: argparse.Namespace) -> list[Path |
 class _Transcript:
     """What was told of one file, and how it is to be written down."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.captions = Captions()
+    def __init__(self, language: str | None, arguments: argparse.Namespace) -> None:
+        """``language`` as it was chosen; None: to be detected."""
+        self.captions = Captions(language=language)
         self._layout = Layout(arguments.max_line_width, arguments.max_line_count)
         self._shows_words = arguments.word_timestamps
         self._subtitles = Captions()  # these have words in any case
@@ -159,8 +162,9 @@ async def _transcribe_all(
     arguments: argparse.Namespace,
 ) -> int:
     lengths = [_length_s(source) for source in sources]
+    wishes = _wishes(config, arguments)
     engine, detector = load_engine(config, _say, is_live=False)
-    options = _options(config, engine.info.languages, arguments)
+    options = _for_engine(wishes, engine.info)
     worker = Worker(engine, config.batch, metrics=Metrics())
     running = asyncio.create_task(worker.run())
     transcriber = Transcriber(config, worker, detector)
@@ -172,7 +176,7 @@ async def _transcribe_all(
     async def transcribe(number: int, source: _Source) -> _Transcript | DecodeError:
         async with together:
             try:
-                transcript = _Transcript(arguments)
+                transcript = _Transcript(options.language, arguments)
                 await transcriber.transcribe(
                     f"{number} {source.name}",  # somebody may name a file twice
                     read_file(source.content),
@@ -207,9 +211,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _options(
-    config: Config, languages: tuple[str, ...], arguments: argparse.Namespace
-) -> SessionOptions:
+def _wishes(config: Config, arguments: argparse.Namespace) -> SessionOptions:
     """What a client's handshake with the same wishes would come to."""
     handshake = wire.handshake(
         client="",
@@ -220,10 +222,35 @@ def _options(
         word_timestamps=arguments.word_timestamps or arguments.format in _SUBTITLES,
     )
     try:
-        options = read_options(handshake, defaults=config.speech)
-        return for_model(options.session, languages)
+        return read_options(handshake, defaults=config.speech).session
     except HandshakeError as error:
         raise ConfigError(str(error)) from error
+
+
+def _for_engine(options: SessionOptions, info: EngineInfo) -> SessionOptions:
+    """The wishes as this model can fulfil them; says where that is not as wished."""
+    for warning in _warnings(options, info):
+        _say(f"warning: {warning}")
+    try:
+        return for_model(options, info.languages)
+    except HandshakeError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _warnings(options: SessionOptions, info: EngineInfo) -> Iterator[str]:
+    if info.is_demo:
+        yield (
+            "the demo model knows a few hundred words and writes nonsense for all "
+            "other speech; whisper-live models lists better ones"
+        )
+    elif info.languages == ("en",):
+        if options.language not in (None, "en"):
+            yield (
+                f"{info.model} knows English alone and writes nonsense for other "
+                f"speech: --language {options.language} needs another --model"
+            )
+        if options.task is Task.TRANSLATE:
+            yield f"{info.model} knows English alone and translates nothing"
 
 
 def _length_s(source: _Source) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import threading
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,8 +19,10 @@ import pytest
 
 from whisper_live import cli
 from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.config.model import Config
 from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
 from whisper_live.testing.marks import word_text, write_monologue, write_speech
+from whisper_live.testing.oracle import OracleEngine, build_oracle
 from whisper_live.testing.recordings import shipped
 from whisper_live.text.wer import plain_words
 
@@ -158,6 +162,68 @@ def test_a_model_is_not_run_before_the_files(
     assert cli.main(["transcribe", *argv]) == 0
     heard = plain_words(capsys.readouterr().out)
     assert heard == plain_words(recording.text)
+
+
+def claims(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    """Let the engine say other things about its model."""
+
+    def build(config: Config) -> OracleEngine:
+        engine = build_oracle(config)
+        engine._info = dataclasses.replace(engine.info, **facts)
+        return engine
+
+    monkeypatch.setattr("whisper_live.testing.oracle.build_oracle", build)
+
+
+@pytest.mark.parametrize(
+    ("argv", "warnings"),
+    [
+        ([], ""),
+        (["--language", "en"], ""),
+        (
+            ["--language", "de"],
+            "warning: tiny.en knows English alone and writes nonsense for other "
+            "speech: --language de needs another --model\n",
+        ),
+        (
+            ["--task", "translate"],
+            "warning: tiny.en knows English alone and translates nothing\n",
+        ),
+    ],
+)
+def test_a_model_of_one_language_is_no_secret(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    argv: list[str],
+    warnings: str,
+) -> None:
+    claims(monkeypatch, model="tiny.en", languages=("en",))
+    samples, _ = write_speech([[1, 2]])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, "--format", "json", *argv) == 0
+    printed = capsys.readouterr()
+    assert printed.err == warnings
+    assert json.loads(printed.out)["language"] == "en"
+
+
+def test_the_demo_model_says_that_it_is_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    claims(monkeypatch, is_demo=True, languages=("en",))
+    samples, _ = write_speech([[1, 2]])
+    assert transcribe(write_wav(tmp_path / "a.wav", samples)) == 0
+    [warning] = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: the demo model knows a few hundred words")
+
+
+def test_json_names_the_language_that_was_chosen(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples, _ = write_speech([[1]])
+    path = write_wav(tmp_path / "a.wav", samples)
+    assert transcribe(path, "--format", "json", "--language", "de") == 0
+    assert json.loads(capsys.readouterr().out)["language"] == "de"
 
 
 def test_settings_of_a_server_are_passed_over_in_the_file_that_both_read(

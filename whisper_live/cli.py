@@ -218,6 +218,19 @@ def _stream_arguments(parser: Any) -> None:
     _speech_arguments(parser)
 
 
+_CAPTION_FORMATS = ("text", "srt", "vtt", "json", "jsonl")
+
+
+def _caption_formats(text: str) -> tuple[str, ...]:
+    """One format, or several between commas, for argparse."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in _CAPTION_FORMATS:
+            known = ", ".join(_CAPTION_FORMATS)
+            raise argparse.ArgumentTypeError(f"no format {name!r}; there are {known}")
+    return names
+
+
 def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
@@ -227,12 +240,16 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("text", "srt", "vtt", "json", "jsonl"),
+        type=_caption_formats,
         default="text",
-        help="jsonl writes each update as one JSON line",
+        metavar="NAME,…",
+        help=f"one or several of {', '.join(_CAPTION_FORMATS)}; jsonl writes each "
+        "update as one JSON line",
     )
     parser.add_argument(
-        "--output-dir", metavar="DIR", help="write one file per recording there"
+        "--output-dir",
+        metavar="DIR",
+        help="write one file per recording and format there",
     )
     parser.add_argument(
         "--word-timestamps",

@@ -26,12 +26,29 @@ _LONGEST_PAUSE_S = 2.0  # a text that waits for its end longer is two cues
 _CLAUSE_PAUSE_S = 0.4
 
 # What makes one split better than another.  Every cue costs 1.
-_BEHIND_CLAUSE, _BEHIND_WORD = 1.0, 3.0  # a split that is not at a sentence's end
+# A split that is not at a sentence's end; the last where a script has no spaces, for it
+# may be inside a word.
+_BEHIND_CLAUSE, _BEHIND_WORD, _BEHIND_CHARACTER = 1.0, 3.0, 4.0
 _SENTENCE_INSIDE = 1.5  # a sentence that ends where its cue goes on
 _PAUSE_INSIDE_PER_S = 2.0
 _HASTY, _HASTY_PER_S = 10.0, 10.0  # a cue that cannot stand as long as it should
+# And one line break than another, against lines of unequal lengths.
+_LINE_BEHIND_WORD, _LINE_BEHIND_CHARACTER = 0.2, 0.4
 _CLAUSE = re.compile(
     r"[,;:\u060c\u061b\u3001\uff0c\uff1b\uff1a\u2026\u2013\u2014][\W_]*$"
+)
+
+# Two characters between which no line may be broken, in scripts without spaces: vowels
+# and signs of Thai and Lao that are written before or behind their consonant, stacked
+# consonants of Burmese and Khmer, small kana and signs of repetition, and katakana,
+# which are mostly a foreign word.
+_UNBROKEN = re.compile(
+    "[\u0e40-\u0e44\u0ec0-\u0ec4\u1039\u17d2]."
+    "|.[\u0e2f\u0e30\u0e32\u0e33\u0e45\u0e46]"
+    "|.[\u0eaf\u0eb0\u0eb2\u0eb3\u0ebd\u0ec6]"
+    "|.[\u3005\u3041\u3043\u3045\u3047\u3049\u3063\u3083\u3085\u3087\u308e]"
+    "|.[\u309d\u309e]"
+    "|[\u30a1-\u30fe]{2}"
 )
 
 
@@ -82,11 +99,22 @@ def timed_words(
         step = (end - start) / max(len(word), 1)
         limits += [(start + n * step, start + (n + 1) * step) for n in range(len(word))]
     found, first = [], 0
-    for piece in split_words(text):
+    for piece in _unbroken(split_words(text)):
         last = first + len("".join(piece.split())) - 1
         found.append(TimedWord(piece, limits[first][0], limits[last][1]))
         first = last + 1
     return found
+
+
+def _unbroken(words: Sequence[str]) -> list[str]:
+    """Words, those joined between which no line may be broken."""
+    joined: list[str] = []
+    for word in words:
+        if joined and _UNBROKEN.fullmatch(joined[-1][-1] + word[0]):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
 
 
 def split_into_cues(words: Sequence[TimedWord], layout: Layout) -> list[Cue]:
@@ -115,7 +143,7 @@ def split_into_cues(words: Sequence[TimedWord], layout: Layout) -> list[Cue]:
         splits.append(begins[splits[-1]])
     splits.reverse()
     return [
-        _cue(words[first:end], words[end] if end < count else None, layout)
+        _cue(pieces[first:end], pieces[end] if end < count else None, layout)
         for first, end in zip(splits, splits[1:])
     ]
 
@@ -124,23 +152,25 @@ def split_into_cues(words: Sequence[TimedWord], layout: Layout) -> list[Cue]:
 class _Piece:
     """A word as a split sees it; each is looked at some twenty times."""
 
+    text: str
     start_s: float
     end_s: float
     width: int
     space: int  # columns of its leading space
     ends_sentence: bool
-    ends_clause: bool
+    ends_clause: bool  # or a sentence
 
     @classmethod
     def of(cls, word: TimedWord) -> _Piece:
         width = _width(word.text)
         return cls(
+            word.text,
             word.start_s,
             word.end_s,
             width,
             width - _width(word.text.lstrip()),
             ends_sentence(word.text),
-            _CLAUSE.search(word.text) is not None,
+            ends_sentence(word.text) or _CLAUSE.search(word.text) is not None,
         )
 
 
@@ -187,44 +217,51 @@ class _Candidate:
             return cost
         # A speaker who pauses makes as good a split as a comma.
         pauses = following.start_s - self._last.end_s >= _CLAUSE_PAUSE_S
-        is_clause = pauses or self._last.ends_clause
-        return cost + (_BEHIND_CLAUSE if is_clause else _BEHIND_WORD)
+        if pauses or self._last.ends_clause:
+            return cost + _BEHIND_CLAUSE
+        return cost + (_BEHIND_WORD if following.space else _BEHIND_CHARACTER)
 
 
-def _cue(
-    words: Sequence[TimedWord], following: TimedWord | None, layout: Layout
-) -> Cue:
-    start_s, end_s = words[0].start_s, words[-1].end_s
-    text_width = _width("".join(word.text for word in words).strip())
-    end_s = max(end_s, start_s + _reading_s(text_width))
-    end_s = min(end_s, start_s + LONGEST_S)
+def _cue(pieces: Sequence[_Piece], following: _Piece | None, layout: Layout) -> Cue:
+    start_s, end_s = pieces[0].start_s, pieces[-1].end_s
+    width = sum(piece.width for piece in pieces) - pieces[0].space
+    end_s = min(max(end_s, start_s + _reading_s(width)), start_s + LONGEST_S)
     if following is not None:
         end_s = min(end_s, max(following.start_s, start_s))
-    return Cue(start_s, end_s, _wrapped([word.text for word in words], layout))
+    return Cue(start_s, end_s, _wrapped(pieces, layout.max_line_width))
 
 
 def _reading_s(width: int) -> float:
     return min(max(width / MOST_PER_S, SHORTEST_S), LONGEST_S)
 
 
-def _wrapped(words: Sequence[str], layout: Layout) -> tuple[str, ...]:
-    """As few lines as there must be, as equally long as they can be."""
-    width = layout.max_line_width
-    lines = _filled(words, width)
-    while len(narrower := _filled(words, width - 1)) == len(lines) and width > 1:
-        lines, width = narrower, width - 1
-    return lines
+def _wrapped(pieces: Sequence[_Piece], most: int) -> tuple[str, ...]:
+    """As few lines as there must be, of like lengths and broken at clauses.
 
-
-def _filled(words: Sequence[str], width: int) -> tuple[str, ...]:
-    """Lines that each take what fits; a word wider than a line stays whole."""
-    lines = [words[0].lstrip()]
-    for word in words[1:]:
-        if _width(lines[-1] + word) <= width:
-            lines[-1] += word
-        else:
-            lines.append(word.lstrip())
-    return tuple(lines)
+    A word wider than a line stays whole.
+    """
+    count = len(pieces)
+    # The best lines for the first n words: their number, what they cost, and where the
+    # last of them begins.
+    best = [(0, 0.0, 0)] + [(count, math.inf, 0)] * count
+    for first in range(count):
+        lines, cost, _ = best[first]
+        if first and not pieces[first - 1].ends_clause:
+            spaced = pieces[first].space > 0
+            cost += _LINE_BEHIND_WORD if spaced else _LINE_BEHIND_CHARACTER
+        width = -pieces[first].space
+        for end in range(first + 1, count + 1):
+            width += pieces[end - 1].width
+            if width > most and end > first + 1:
+                break
+            best[end] = min(best[end], (lines + 1, cost + (width / most) ** 2, first))
+    lines_of: list[str] = []
+    end = count
+    while end:
+        first = best[end][2]
+        lines_of.append("".join(piece.text for piece in pieces[first:end]).lstrip())
+        end = first
+    return tuple(reversed(lines_of))
 
 
 def _width(text: str) -> int:

@@ -46,7 +46,7 @@ def test_sentences_are_split_at_their_ends_and_long_ones_at_clauses() -> None:
         "We looked at what the survey says.",
         "If the committee agrees with its findings,",
         "and I have no reason/to doubt that it will,",
-        "we shall begin in the autumn/of this year already.",
+        "we shall begin in the/autumn of this year already.",
     ]
 
 
@@ -84,6 +84,39 @@ def test_a_wide_character_takes_two_columns_and_a_mark_none() -> None:
     words = said("नमस्ते " * 8, per_s=15)
     [cue] = split_into_cues(words, Layout(max_line_width=39))
     assert len(cue.lines) == 1, "four columns each, though of six code points"
+
+
+def test_lines_are_broken_behind_a_clause_where_that_leaves_both_of_some_length() -> (
+    None
+):
+    words = said("Before the meeting, I shall read all of the papers again.")
+    [cue] = split_into_cues(words, Layout())
+    assert cue.lines == ("Before the meeting,", "I shall read all of the papers again.")
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("เมื่อวานเราไปโรงเรียนและทำการบ้าน", ("เมื่", "เร", "ไป", "โร", "และ", "ทำ")),
+        ("カタカナのコンピューターがきょう", ("カタカナ", "コンピューター", "きょ")),
+        ("ຂ້ອຍໄປໂຮງຮຽນ", ("ໄປ", "ໂຮ")),
+    ],
+)
+def test_no_line_is_broken_inside_a_syllable_or_a_foreign_word(
+    text: str, whole: tuple[str, ...]
+) -> None:
+    """Each word in turn is where the line must end."""
+    words = said(text, per_s=6)
+    assert "".join(word.text for word in words) == f" {text}"
+    for width in range(2, 20):
+        lines = [
+            line
+            for cue in split_into_cues(words, Layout(max_line_width=width))
+            for line in cue.lines
+        ]
+        assert "".join(lines) == text
+        for part in whole:
+            assert any(part in line for line in lines), (width, part, lines)
 
 
 def test_layout_follows_the_flags() -> None:

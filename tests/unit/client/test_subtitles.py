@@ -64,6 +64,22 @@ def test_one_short_word_stands_for_a_second() -> None:
     assert second.start_s == 9.0
 
 
+def test_a_word_without_marks_that_took_the_pause_before_it_begins_a_cue() -> None:
+    """As tiny.en wrote it: ``today`` is said in the last third of its time."""
+    starts = [0.3, 0.8, 1.1, 1.6, 2.4, 2.7, 2.9, 3.1, 3.3, 4.0, 5.2, 5.5, 5.7]
+    starts += [6.0, 6.5, 7.3, 7.6, 7.8, 8.0, 8.5]
+    text = "good morning everyone and welcome to the weekly meeting "
+    text += "today we have three topics so please keep it short"
+    words = [
+        TimedWord(f" {word}", start_s, end_s)
+        for word, start_s, end_s in zip(text.split(), starts, starts[1:])
+    ]
+    assert shown(split_into_cues(words, Layout())) == [
+        "good morning everyone and/welcome to the weekly meeting",
+        "today we have three topics/so please keep it short",
+    ]
+
+
 def test_fast_speech_stands_on_in_the_pause_behind_it() -> None:
     words = [*said("x" * 19 + " " + "y" * 20, per_s=40), *said("Next.", start_s=5.0)]
     first, _ = split_into_cues(words, Layout())

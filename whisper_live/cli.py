@@ -242,9 +242,9 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         type=_caption_formats,
         default="text",
-        metavar="NAME,…",
-        help=f"one or several of {', '.join(_CAPTION_FORMATS)}; jsonl writes each "
-        "update as one JSON line",
+        metavar="NAMES",
+        help=f"one or several of {', '.join(_CAPTION_FORMATS)}, with commas between; "
+        "jsonl writes each update as one JSON line",
     )
     parser.add_argument(
         "--output-dir",

@@ -28,6 +28,7 @@ from whisper_live.config.sources import (
     add_settings,
     all_settings,
     build_config,
+    count,
     file_options,
     mistyped_variables,
     positive,
@@ -72,7 +73,8 @@ class Command:
     """One subcommand: which settings it takes, its own arguments, and its work.
 
     ``groups`` name fields of ``Config``; ``fixed`` are settings that this command
-    decides by itself and therefore does not offer.
+    decides by itself and therefore does not offer, nor those in ``without``, which
+    would change nothing.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Command:
     run: Callable[[Config, argparse.Namespace], int]
     groups: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
     add_arguments: Callable[[Any], None] = lambda parser: None
 
     def settings(self) -> list[Setting]:
@@ -87,7 +90,8 @@ class Command:
         return [
             each
             for each in all_settings()
-            if each.group in self.groups and each.field.name not in self.fixed
+            if each.group in self.groups
+            and each.field.name not in self.without | self.fixed.keys()
         ]
 
     def config(self, arguments: argparse.Namespace) -> Config:
@@ -243,6 +247,19 @@ def _stream_arguments(parser: Any) -> None:
     _speech_arguments(parser)
 
 
+_CAPTION_FORMATS = ("text", "srt", "vtt", "json", "jsonl")
+
+
+def _caption_formats(text: str) -> tuple[str, ...]:
+    """One format, or several between commas, for argparse."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in _CAPTION_FORMATS:
+            known = ", ".join(_CAPTION_FORMATS)
+            raise argparse.ArgumentTypeError(f"no format {name!r}; there are {known}")
+    return names
+
+
 def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
@@ -252,18 +269,36 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("text", "srt", "vtt", "json", "jsonl"),
+        type=_caption_formats,
         default="text",
-        help="jsonl writes each update as one JSON line",
+        metavar="NAMES",
+        help=f"one or several of {', '.join(_CAPTION_FORMATS)}, with commas between; "
+        "jsonl writes each update as one JSON line",
     )
     parser.add_argument(
-        "--output-dir", metavar="DIR", help="write one file per recording there"
+        "--output-dir",
+        metavar="DIR",
+        help="write one file per recording and format there",
     )
     parser.add_argument(
         "--word-timestamps",
         action=argparse.BooleanOptionalAction,
         default=False,
         help="put the times of words into json",
+    )
+    parser.add_argument(
+        "--max-line-width",
+        type=count,
+        default=42,
+        metavar="N",
+        help="characters in a line of srt and vtt; wide ones count as two",
+    )
+    parser.add_argument(
+        "--max-line-count",
+        type=count,
+        default=2,
+        metavar="N",
+        help="lines of srt and vtt that are shown at a time",
     )
     _speech_arguments(parser)
 
@@ -384,6 +419,28 @@ def _speech_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+# Settings of a server's further models, partials, long windows and final pass:
+# a file is read once, as the final pass reads, by the main model.
+_ONLY_LIVE = frozenset(
+    {
+        "models",
+        "model_for_language",
+        "final_model",
+        "model_memory_mb",
+        "model_idle_s",
+        "early_endpoint_ms",
+        "partial_interval_s",
+        "partial_floor_s",
+        "max_window_s",
+        "max_buffer_s",
+        "commit_after_s",
+        "final_pass",
+        "final_pass_max_s",
+        "final_pass_timeout_s",
+        "stall_flush_s",
+    }
+)
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -405,6 +462,7 @@ COMMANDS = {
             "transcribe recordings without a daemon",
             _transcribe,
             groups=("engine", "batch", "speech", "stream"),
+            without=_ONLY_LIVE,
             add_arguments=_transcribe_arguments,
         ),
         Command(

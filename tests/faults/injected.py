@@ -60,7 +60,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 
 
 def load(
-    config: Config, progress: Callable[[str], None]
+    config: Config, progress: Callable[[str], None], *, is_live: bool = True
 ) -> tuple[Engine, Callable[[], Detector]]:
     return ENGINES[os.environ["FAULT"]](), OracleDetector
 

@@ -26,8 +26,8 @@ from whisper_live.client.chunks import (
 from whisper_live.client.live import Arrival, connect
 from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError, WhisperLiveError
-from whisper_live.media.files import read_file
+from whisper_live.errors import ConfigError, DecodeError, WhisperLiveError
+from whisper_live.media.files import probe_file, read_file
 from whisper_live.protocols.base import Message
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.protocols.whisperlive.client import Follower
@@ -86,11 +86,16 @@ def recording_chunks(path: Path, send: str) -> tuple[str, Iterator[Chunk]]:
     """The handshake's ``audio_format``, and the recording in that format.
 
     ``send`` is ``auto`` (a WebM file as it is, others as float32), ``float32``,
-    ``int16`` or ``webm``.
+    ``int16`` or ``webm``.  Raises ``DecodeError`` for a file that has to be decoded and
+    cannot be.
     """
     is_webm = path.suffix.lower() == ".webm"
     if is_webm and send in ("auto", "webm"):
         return "webm", webm_file_chunks(path)
+    try:
+        probe_file(path)
+    except DecodeError as error:
+        raise DecodeError(f"{path}: {error}", kind=error.kind) from error
     if send == "webm":
         return "webm", webm_chunks(read_file(path))
     audio_format = "float32" if send == "auto" else send

@@ -29,6 +29,7 @@ __all__ = [
     "add_settings",
     "all_settings",
     "build_config",
+    "count",
     "file_options",
     "finite",
     "mistyped_variables",
@@ -100,8 +101,17 @@ def positive(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """A whole number above zero for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 finite.__name__ = "number"  # argparse puts these into its messages
 positive.__name__ = "positive number"
+count.__name__ = "positive whole number"
 
 
 def settings_table() -> str:

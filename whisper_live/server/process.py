@@ -40,11 +40,13 @@ ENGINE_LOST = 3  # exit code: the engine (a GPU) or what drives it is gone for g
 
 
 def load_engine(
-    config: Config, progress: Callable[[str], None]
+    config: Config, progress: Callable[[str], None], *, is_live: bool = True
 ) -> tuple[Engine, Callable[[], Detector]]:
     """The engine that was asked for, loaded and run once, and its speech detector.
 
-    Raises ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
+    Where nobody waits for first words (``is_live`` False), it is run on a GPU alone and
+    as little as shows that it works: libraries may be missing there.  Raises
+    ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
     """
     if config.engine.engine == "oracle":
         from whisper_live.testing.oracle import OracleDetector, build_oracle
@@ -55,8 +57,11 @@ def load_engine(
     engine = local.load(
         config.engine, max_batch=config.batch.batch_size, progress=progress
     )
-    progress("running every shape of a call once")
-    engine.warm_up(logger.debug)  # a line for each of some 20 shapes
+    if is_live:
+        progress("running every shape of a call once")
+        engine.warm_up(logger.debug)  # a line for each of some 20 shapes
+    elif engine.info.device != "cpu":
+        engine.warm_up(logger.debug, within_s=0.0)
     return engine, speech_detectors(config.speech)
 
 

@@ -81,7 +81,7 @@ def frame(
     return head + (bytes(4) + payload if masked else payload)  # a mask of zeros
 
 
-TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 REQUESTS: Sequence[Callable[[random.Random], bytes]] = (
     lambda chance: b"",
@@ -111,6 +111,7 @@ REQUESTS: Sequence[Callable[[random.Random], bytes]] = (
     lambda chance: upgrade("Sec-WebSocket-Protocol: bearer, \udcff"),
     lambda chance: upgrade("Sec-WebSocket-Extensions: permessage-deflate; =;"),
     lambda chance: upgrade(path="/?token=%ff%00&token=" + "x" * 5000),
+    lambda chance: upgrade(path="//["),
     lambda chance: upgrade(key="short"),
     lambda chance: upgrade("Sec-WebSocket-Version: 7"),
     lambda chance: upgrade()[: chance.randint(1, 150)],
@@ -173,12 +174,13 @@ async def open_raw(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 
 async def open_socket(
-    port: int, *messages: bytes
+    port: int, *messages: bytes, path: str = "/"
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Upgraded, with ``messages`` (frames) sent."""
     reader, writer = await open_raw(port)
-    writer.write(upgrade())
-    await reader.readuntil(b"\r\n\r\n")
+    writer.write(upgrade(path=path))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 "), head
     writer.write(b"".join(messages))
     await writer.drain()
     return reader, writer

@@ -18,8 +18,11 @@ from tests.e2e.support import Client, client, quick, running, whole_session
 from tests.faults.attacks import (
     ANSWERS,
     BINARY,
+    CLOSE,
     FRAMES,
     HELLO,
+    PING,
+    PONG,
     REQUESTS,
     TEXT,
     BadConnection,
@@ -244,3 +247,77 @@ async def test_an_upgrade_without_a_first_message_is_dropped_as_well() -> None:
             assert isinstance(silent, Client)
         page = server.metrics.render()
     assert b'rejected_total{reason="handshake_timeout"} 1.0' in page
+
+
+# ---------------------------------------------------------------------- control frames
+
+
+def control_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcodes and payloads of the small unmasked frames in ``data``."""
+    found = []
+    while data:
+        opcode, size = data[0] & 15, data[1]
+        found.append((opcode, data[2 : 2 + size]))
+        data = data[2 + size :]
+    return found
+
+
+async def test_a_flood_of_pings_is_closed_and_not_answered() -> None:
+    async with running() as server:
+        hello = frame(TEXT, json.dumps(HELLO).encode())
+        reader, writer = await open_socket(server.port, hello)
+        await reader.readuntil(b"SERVER_READY")
+        await reader.readuntil(b"}")
+        writer.write(frame(PING, b"a") * 50_000)
+        answers = control_frames(await reader.read())
+        abort(writer)
+        await quiet(server)
+        page = server.metrics.render()
+    *pongs, close = answers
+    assert 100 <= len(pongs) < 1000 and set(pongs) == {(PONG, b"a")}
+    assert close == (CLOSE, b"\x03\xf0too many control frames")
+    assert b'errors_total{type="control_frames"} 1.0' in page
+
+
+async def test_pongs_that_nobody_asked_for_are_a_flood_as_well() -> None:
+    async with running() as server:
+        reader, writer = await open_socket(server.port, frame(PONG) * 50_000)
+        assert control_frames(await reader.read()) == [
+            (CLOSE, b"\x03\xf0too many control frames")
+        ]
+        abort(writer)
+
+
+async def test_a_client_that_pings_every_second_is_answered_for_ever() -> None:
+    """What a stalled network has held up for a minute comes at once."""
+    async with running() as server:
+        reader, writer = await open_socket(server.port, frame(PING, b"a") * 60)
+        assert control_frames(await reader.readexactly(60 * 3)) == [(PONG, b"a")] * 60
+        abort(writer)
+
+
+async def test_pings_are_not_answered_while_closing() -> None:
+    hello = frame(TEXT, json.dumps({**HELLO, "task": "x"}).encode())
+    async with running() as server:
+        reader, writer = await open_socket(server.port, hello)
+        await reader.readuntil(b"\x88\x10\x03\xf0handshake_task")
+        writer.write(frame(PING, b"a") * 10 + frame(CLOSE, b"\x03\xe8"))
+        assert await reader.read() == b""
+        abort(writer)
+
+
+async def test_resets_behind_pings_are_not_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ten of them made 171,636 lines, without any key."""
+
+    async def flood(port: int) -> None:
+        _, writer = await open_socket(port)
+        writer.write(frame(PING, b"a") * 20_000)
+        abort(writer)
+
+    async with running() as server:
+        await asyncio.gather(*[flood(server.port) for _ in range(10)])
+        assert await asyncio.to_thread(get, server.port, "/healthz") == (200, "ok\n")
+        await at_most(4)
+    assert [r.name for r in caplog.records if r.name == "asyncio"] == []

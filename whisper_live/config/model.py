@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from whisper_live.config.latency import LATENCIES, Latency
@@ -53,13 +54,24 @@ class ListenConfig:
         9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
     )
 
+    @property
+    def place(self) -> str:
+        """As ``host:port``, an IPv6 address in brackets."""
+        return (
+            f"[{self.host}]:{self.port}"
+            if ":" in self.host
+            else f"{self.host}:{self.port}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AccessConfig:
     """Who may connect, and over what."""
 
     keys_file: str = setting(
-        "", "file of 'name key' lines; clients must then show a key; read again on HUP"
+        "",
+        "file of 'name key' lines, keys of 16 characters or more; clients must then "
+        "show a key; read again on HUP",
     )
     tls_cert: str = setting("", "certificate chain (PEM); turns TLS on")
     tls_key: str = setting("", "private key (PEM) of the certificate")
@@ -78,9 +90,36 @@ class AccessConfig:
     )
     trusted_proxies: str = setting(
         "",
-        "addresses or networks of proxies; from them X-Forwarded-For tells the "
-        "client's address",
+        "addresses or networks of proxies, and unix for one that comes over a Unix "
+        "socket; from them X-Forwarded-For tells the client's address",
     )
+    metrics_public: bool = setting(
+        False,
+        "give /metrics to everybody; if not, only to this machine itself and to who "
+        "shows a key",
+    )
+
+    @property
+    def trusts_unix(self) -> bool:
+        """Whether a Unix socket's other end is a proxy."""
+        return _UNIX in _entries(self.trusted_proxies.lower())
+
+    @property
+    def proxy_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The networks in ``trusted_proxies``; raises ``ConfigError`` for nonsense."""
+        found: list[IPv4Network | IPv6Network] = []
+        for entry in _entries(self.trusted_proxies.lower()):
+            if entry == _UNIX:
+                continue
+            try:
+                network = ip_network(entry, strict=False)
+            except ValueError as error:
+                raise ConfigError(
+                    f"trusted-proxies: {entry!r} must be an address, a network such as "
+                    "10.0.0.0/8, or unix"
+                ) from error
+            found.append(_without_mapping(network))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,13 +555,29 @@ class Config:
             raise ConfigError("vad-release must not be above vad-threshold")
         if "*" in self.engine.models:
             raise ConfigError("models must name each model; there is no * for all")
-        self.engine.language_models, self.engine.further_models  # raise, if unreadable
+        # These raise, if unreadable.
+        self.engine.language_models, self.engine.further_models
+        self.access.proxy_networks
+        if self.access.tls_key and not self.access.tls_cert:
+            raise ConfigError("tls-key without tls-cert would serve without TLS")
         if self.engine.final_model.count(","):
             raise ConfigError("final-model must name one model")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:
             raise ConfigError("partial-floor-s must not be above partial-interval-s")
         if self.stream.max_window_s > self.stream.max_buffer_s:
             raise ConfigError("max-window-s must not be above max-buffer-s")
+
+
+_UNIX = "unix"  # in `trusted_proxies`
+_MAPPED_BITS = 96  # before the IPv4 address in an IPv6 address such as ::ffff:10.0.0.1
+
+
+def _without_mapping(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """An IPv4 network that was written as IPv6, in the form that peers have."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        if (address := network.network_address.ipv4_mapped) is not None:
+            return IPv4Network((address, network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def _entries(text: str) -> list[str]:

@@ -9,7 +9,7 @@ set.  Callers keep to that by what they pass; what this module adds is that
   type without the message,
 - control characters cannot fake a second line in the plain format,
 - other packages are heard from WARNING up (websockets logs whole requests below it,
-  faster-whisper whole texts).
+  faster-whisper whole texts), and not without end (``log_handler``).
 
 Loggers: ``whisper_live.server``, ``.session``, ``.worker``, ``.engine``.
 """
@@ -27,8 +27,16 @@ from typing import Any, TextIO
 
 from whisper_live.config.model import LogConfig
 from whisper_live.errors import WhisperLiveError
+from whisper_live.observability.log_handler import LogHandler
 
-__all__ = ["JsonFormatter", "PlainFormatter", "setup", "short_id"]
+__all__ = [
+    "JsonFormatter",
+    "PlainFormatter",
+    "as_line",
+    "flush",
+    "setup",
+    "short_id",
+]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -37,21 +45,42 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TELLING = (WhisperLiveError, ImportError, MemoryError, OSError, RuntimeError)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Ours among the root logger's handlers, so that ``setup`` can replace it."""
-
-
 def setup(config: LogConfig, stream: TextIO | None = None) -> None:
     """Send the log to ``stream`` (standard error); again for a reloaded config."""
-    handler = _Handler(stream or sys.stderr)
+    root, target = logging.getLogger(), stream or sys.stderr
+    handlers = {handler.stream: handler for handler in _handlers()}
+    handler = handlers.pop(target, None) or LogHandler(target)
     formatter = JsonFormatter if config.log_format == "json" else PlainFormatter
     handler.setFormatter(formatter(show_messages=config.log_transcripts))
-    root = logging.getLogger()
-    for old in [h for h in root.handlers if isinstance(h, _Handler)]:
+    for old in handlers.values():
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("whisper_live").setLevel(config.log_level.upper())
+    logging.captureWarnings(True)  # what Python says of libraries is a line as well
+
+
+def as_line(config: LogConfig, message: str, level: int = logging.INFO) -> str:
+    """What the daemon says beside its log: ``message``, in JSON where the log is."""
+    if config.log_format != "json":
+        return message
+    record = logging.LogRecord(
+        "whisper_live.server", level, __file__, 0, message, None, None
+    )
+    return JsonFormatter().format(record)
+
+
+def flush() -> None:
+    """Wait for lines that are not written yet; not for long, should nobody read."""
+    for handler in _handlers():
+        handler.flush()
+
+
+def _handlers() -> list[LogHandler]:
+    """Ours among the root logger's handlers."""
+    root = logging.getLogger()
+    return [each for each in root.handlers if isinstance(each, LogHandler)]
 
 
 def short_id(uid: str) -> str:

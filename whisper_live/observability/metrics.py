@@ -28,7 +28,15 @@ from prometheus_client import (
 )
 from prometheus_client.metrics_core import Metric
 
-__all__ = ["CONTENT_TYPE", "KindName", "Metrics", "ModelEvent", "OutcomeName", "Stage"]
+__all__ = [
+    "CONTENT_TYPE",
+    "KindName",
+    "LOG_DROPPED",
+    "Metrics",
+    "ModelEvent",
+    "OutcomeName",
+    "Stage",
+]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4  # what generate_latest writes
 
@@ -54,6 +62,15 @@ LAG_BUCKETS_S = (
 )
 PADDING_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
+
+
+# The log is the whole process', so each server's page shows the same number.
+LOG_DROPPED = Counter(
+    "whisper_live_log_dropped",
+    "Lines left out of the log: unread, or a flood from another package.",
+    ["reason"],
+    registry=None,
+)
 
 
 class _Registry(CollectorRegistry):
@@ -93,6 +110,7 @@ class Metrics:
         # `sessions_total` apart, one registry of the library does not.
         self._gauges = _Registry()
         ProcessCollector(registry=at)
+        at.register(LOG_DROPPED)
         prefix = "whisper_live_"
         self._sessions = Gauge(
             prefix + "sessions", "Sessions that are open.", registry=self._gauges
@@ -188,7 +206,7 @@ class Metrics:
         )
         self._ignored_options = Counter(
             prefix + "ignored_options",
-            "Handshake keys that are accepted and do nothing.",
+            "Handshake keys that do nothing, or are too long to be used in full.",
             registry=at,
         )
         self._lag = Histogram(

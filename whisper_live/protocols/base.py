@@ -42,7 +42,7 @@ class Hello:
     audio_format: str | None = None  # None: raw float32 unless a container shows itself
     use_vad: bool = True
     final_pass: bool = False
-    ignored: tuple[str, ...] = ()  # wishes that are known and not built
+    ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ class Receiver:
         while left > 0 or left_bytes > 0:
             if (message := await self._next()) is None:
                 break
+            # Of short messages thousands may be there already: each gives way.
+            await asyncio.sleep(0)
             if self._end_by is not None and self._loop.time() >= self._end_by:
                 left, left_bytes = left - 1, left_bytes - len(message)
             match self._understand(message):

@@ -12,32 +12,39 @@ import contextlib
 import itertools
 import logging
 import socket
-import ssl
+from asyncio import sslproto
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
+from websockets.frames import CTRL_OPCODES, Frame, Opcode
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
+from whisper_live.inference.pool import started_pool
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
+from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.whisperlive.server import WhisperLive
-from whisper_live.server.access import JUDGED_HEADERS, Access, Caller, Denied
+from whisper_live.rate_limit import RateLimit
+from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
+from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
+from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 
 __all__ = ["Server"]
@@ -45,6 +52,45 @@ __all__ = ["Server"]
 logger = logging.getLogger("whisper_live.server")
 
 _RESTS_AFTER_S = 1.0  # without a client
+# Pings and pongs.  Clients ping once a second at most, and what a slow network has held
+# up comes all at once.
+_CONTROL_BURST = 100
+_CONTROL_PER_S = 10.0
+
+
+# asyncio gives each TLS socket a buffer of 256 KiB before anything is known of its
+# peer; a record of TLS has 16 KiB at most.
+_TLS_BUFFER_BYTES = 1 << 15
+
+
+class _Frames(ServerProtocol):
+    """Frames of one client, among which not all may be pings.
+
+    Each ping has to be answered: 43,000 of them fit into one read, and a peer that
+    resets the connection behind them would cost as many failing writes.
+    """
+
+    def __init__(self, given: ServerProtocol) -> None:
+        super().__init__(max_size=given.max_message_size, logger=given.logger)
+        given.parser.close()  # which refers to it: it would stay for a while
+        self._clock = asyncio.get_running_loop().time
+        self._control = RateLimit(_CONTROL_BURST, _CONTROL_PER_S)
+
+    def recv_frame(self, frame: Frame) -> None:
+        """As websockets has it, but for frames that only make work."""
+        if frame.opcode in CTRL_OPCODES and frame.opcode is not Opcode.CLOSE:
+            if not self._control.allows(self._clock()):
+                self.fail(1008, "too many control frames")
+                return
+            if self.state is not State.OPEN:  # it is closing: an answer helps nobody
+                return
+        super().recv_frame(frame)
+
+    def data_to_send(self) -> list[bytes]:
+        """All in one piece: to a peer that is gone each is a line in asyncio's log."""
+        pieces = super().data_to_send()
+        joined = b"".join(pieces)
+        return [joined] * bool(joined) + [SEND_EOF] * (SEND_EOF in pieces)
 
 
 class _Socket(ServerConnection):
@@ -55,6 +101,23 @@ class _Socket(ServerConnection):
     """
 
     caller: Caller  # of an upgrade that was let through
+    unmade: dict[_Socket, float]  # those in a TLS handshake, and since when
+
+    def __init__(
+        self, protocol: ServerProtocol, server: WebSocketServer, **options: Any
+    ) -> None:
+        super().__init__(_Frames(protocol), server, **options)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.unmade.pop(self, None)
+        super().connection_made(transport)
+
+    def send_data(self) -> None:
+        """As websockets has it, but nothing to a peer that is gone."""
+        if self.transport.is_closing():
+            self.protocol.data_to_send()
+        else:
+            super().send_data()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -87,11 +150,13 @@ class Server:
         self._inherited = listener
         self._at_rest = at_rest
         self._resting: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._unmade: dict[_Socket, float] = {}
         self._access = Access(config.access, config.listen)
-        self._tls = _tls_context(config)
+        self._tls = Certificate(config.access) if config.access.tls_cert else None
         self._engine = engine
         self._metrics = Metrics()
-        self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
+        self._pool = started_pool(config.limits.ingest_threads, "ingest")
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
         main = Model("", self._worker, engine.info.languages)
         self._registry = ModelRegistry(
@@ -101,9 +166,10 @@ class Server:
         self._names = itertools.count(1)
         self._draining = False
         self._hurry = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._admission = Admission(
             config.limits,
-            clock=asyncio.get_running_loop().time,
+            clock=self._loop.time,
             queue_delay_s=self._registry.queue_delay_s,
         )
         self._services = Services(
@@ -163,6 +229,8 @@ class Server:
     async def _listen(self) -> WebSocketServer:
         limits = self._config.limits
         listen = self._config.listen
+        if self._tls is not None:
+            sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
         place = (
             {"sock": self._inherited}
             if self._inherited
@@ -171,10 +239,10 @@ class Server:
         return await serve(
             self._serve,
             **place,
-            ssl=self._tls,
+            ssl=self._tls.context if self._tls is not None else None,
             process_request=self._answer_http,
             process_response=_bearer,
-            create_connection=_Socket,
+            create_connection=self._connect,  # type: ignore[arg-type]
             compression=None,  # 10 times the CPU of a message, and an amplifier
             server_header=None,
             open_timeout=limits.handshake_timeout_s,
@@ -192,14 +260,21 @@ class Server:
     ) -> None:
         await self.close()
 
-    def reload(self) -> None:
-        """Take changed keys and a changed certificate over; sessions go on.
+    def reload_keys(self) -> None:
+        """Take changed keys over; sessions go on.
 
-        Raises ``ConfigError`` where one cannot be read; the old one stays in force.
+        Raises ``ConfigError`` where they cannot be used; the old ones stay in force.
         """
         self._access.reload()
+
+    def reload_certificate(self) -> None:
+        """Show new connections a changed certificate; others go on.
+
+        Raises ``ConfigError`` where it and its key cannot be used; the old pair stays
+        in force.
+        """
         if self._tls is not None:
-            _load_certificate(self._tls, self._config)
+            self._tls.reload()
 
     async def close(self) -> None:
         """Stop accepting, flush every session, tell it 1012, and let go of all."""
@@ -222,7 +297,7 @@ class Server:
     async def _drain(self) -> None:
         if not self._connections:
             return
-        logger.info("draining %d sessions", len(self._connections))
+        logger.info("draining %s", counted(len(self._connections), "session"))
         drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(asyncio.wait(drains))
@@ -232,7 +307,7 @@ class Server:
             return_when=asyncio.FIRST_COMPLETED,
         )
         if left := sum(not drain.done() for drain in drains):
-            logger.warning("%d sessions are closed without their last text", left)
+            logger.warning("%s closed without the last text", counted(left, "session"))
         for task in (*drains, hurry, ended):
             task.cancel()
         await asyncio.gather(*drains, hurry, ended, return_exceptions=True)
@@ -242,6 +317,33 @@ class Server:
         self._hurry.set()
 
     # -------------------------------------------------------------------- connections
+
+    def _connect(
+        self, protocol: ServerProtocol, server: WebSocketServer, **options: Any
+    ) -> _Socket:
+        """Somebody is there, who may get no further than half a TLS handshake."""
+        socket = _Socket(protocol, server, **options)
+        socket.unmade = self._unmade
+        self._unmade[socket] = self._loop.time()
+        self._look_after_unmade()
+        return socket
+
+    def _look_after_unmade(self) -> None:
+        if self._looking is None:
+            after_s = self._config.limits.handshake_timeout_s + _RESTS_AFTER_S
+            self._looking = self._loop.call_later(after_s, self._let_unmade_go)
+
+    def _let_unmade_go(self) -> None:
+        """A TLS handshake that fails says nothing; one that is this old has failed."""
+        self._looking = None
+        since = self._loop.time() - self._config.limits.handshake_timeout_s
+        failed = [each for each, at in self._unmade.items() if at < since]
+        for each in failed:
+            del self._unmade[each]
+        if failed:
+            self._rest_in(_RESTS_AFTER_S)
+        if self._unmade:
+            self._look_after_unmade()
 
     async def _serve(self, socket: ServerConnection) -> None:
         assert isinstance(socket, _Socket), "made by `create_connection`"
@@ -258,17 +360,16 @@ class Server:
         finally:
             self._connections.discard(connection)
             if not self._connections:
-                self._rest_soon()
+                self._rest_in(_RESTS_AFTER_S)
 
-    def _rest_soon(self) -> None:
+    def _rest_in(self, seconds: float) -> None:
         if self._resting is not None:
             self._resting.cancel()
-        loop = asyncio.get_running_loop()
-        self._resting = loop.call_later(_RESTS_AFTER_S, self._rest)
+        self._resting = self._loop.call_later(seconds, self._rest)
 
     def _rest(self) -> None:
         if not self._connections and not self._draining:
-            asyncio.get_running_loop().run_in_executor(self._pool, self._at_rest)
+            self._loop.run_in_executor(self._pool, self._at_rest)
 
     # -------------------------------------------------------------------------- pages
 
@@ -282,7 +383,7 @@ class Server:
         if request.method not in ("GET", "HEAD"):
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         if path == "/metrics":
-            return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
+            return self._metrics_page(socket, request)
         if path == "/healthz":
             return _page(HTTPStatus.OK, "ok\n")
         if path == "/readyz":
@@ -291,22 +392,37 @@ class Server:
             return _page(HTTPStatus.OK, "ready\n")
         return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
 
+    def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
+        headers = _joined(request.headers)
+        try:
+            self._access.check_metrics(request.path, headers, _peer(socket))
+        except Denied as denied:
+            log_refusal(logger, denied.kind, peer=denied.address)
+            return _page(denied.status, "only this machine sees it, or with a key\n")
+        return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
+
     def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
         """Let an upgrade through, or answer why not."""
         assert isinstance(socket, _Socket), "made by `create_connection`"
-        peer = socket.remote_address
         try:
             caller = self._access.check(
                 request.path,
                 _joined(request.headers),
                 _offered(request.headers),
-                str(peer[0]) if peer else "local",
+                _peer(socket),
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
+            log_refusal(logger, denied.kind, peer=denied.address)
             return _page(denied.status, f"{denied.status.phrase}\n")
         socket.caller = caller
         return None
+
+
+def _peer(socket: ServerConnection) -> str:
+    """The address at the other end."""
+    address = socket.remote_address
+    return str(address[0]) if address else UNIX_PEER
 
 
 def _joined(headers: Headers) -> dict[str, str]:
@@ -332,23 +448,6 @@ def _offered(headers: Headers) -> list[str]:
     """The subprotocols that a client names."""
     names = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return [name.strip() for name in names if name.strip()]
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    if not config.access.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, config)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Into a live context as well: new connections get the new certificate."""
-    cert, key = config.access.tls_cert, config.access.tls_key
-    try:
-        context.load_cert_chain(cert, key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot load the certificate {cert}: {error}") from error
 
 
 def _page(

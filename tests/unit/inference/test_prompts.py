@@ -88,6 +88,17 @@ def test_a_huge_prompt_is_cut_like_any_other(prompts: Prompts) -> None:
     assert built.start == CONTEXT_LENGTHS[-1] + 1
 
 
+def test_of_long_hotwords_the_first_are_kept(prompts: Prompts) -> None:
+    names = [f"Name{number}" for number in range(2000)]
+    first = DecodeOptions(hotwords=", ".join(names[:300]))
+    all_of_them = DecodeOptions(hotwords=", ".join(names))
+    built = prompts.build(all_of_them, "en")
+    assert built == prompts.build(first, "en")
+    given = built.tokens[built.start - MOST_HOTWORDS : built.start]
+    read = prompts.tokenizer("en").tokenizer.decode(given)
+    assert read.startswith(" Name0, Name1, Name2")
+
+
 def test_languages(prompts: Prompts) -> None:
     assert {"en", "de", "ja"} <= set(prompts.languages)
     assert prompts.language(DecodeOptions(language="de")) == "de"

@@ -88,7 +88,8 @@ class Prompts:
         Raises ``WindowRejected`` for options that cannot be written as tokens.
         """
         tokenizer = self.tokenizer(language, options.task)
-        hotwords = self._encode("hotwords", options.hotwords)[:MOST_HOTWORDS]
+        first = slice(MOST_CHARACTERS)  # of hotwords; of a text the last
+        hotwords = self._encode("hotwords", options.hotwords, first)[:MOST_HOTWORDS]
         previous = self._encode("prompt", options.prompt)
         prefix = self._encode("prefix", options.prefix)
         if len(prefix) > MOST_PREFIX:
@@ -112,11 +113,13 @@ class Prompts:
             task=options.task,
         )
 
-    def _encode(self, name: str, text: str) -> list[int]:
+    def _encode(
+        self, name: str, text: str, kept: slice = slice(-MOST_CHARACTERS, None)
+    ) -> list[int]:
         if not isinstance(text, str):
             raise WindowRejected(f"{name} must be text, not {type(text).__name__}")
         # JSON may hold halves of characters, which no tokenizer takes
-        text = text[-MOST_CHARACTERS:].encode(errors="ignore").decode().strip()
+        text = text[kept].encode(errors="ignore").decode().strip()
         if not text:
             return []
         ids: list[int] = self._tokens.encode(" " + text, add_special_tokens=False).ids

@@ -121,7 +121,9 @@ class ClientOptions:
     timings: bool = False  # put stage timings into segments messages
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
-    ignored: tuple[str, ...] = ()  # keys that we know but have not built
+    # Texts that were too long, and a sentence about each.
+    shortened: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()  # keys that we know but have not built or shortened
 
     @property
     def session(self) -> SessionOptions:
@@ -179,6 +181,17 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
     patience = defaults.patience(latency)
     vad, ignored = _parse_vad(keys.mapping("vad_parameters"), defaults, patience)
     token = values.get("token")
+    # Whisper looks at the end of a prompt and at the beginning of the hotwords.
+    prompt, hotwords = keys.text("initial_prompt"), keys.text("hotwords")
+    shortened = {
+        name: f"{name}: only the {part} {_MAX_PROMPT_CHARS} of {len(text)} characters "
+        "are used"
+        for name, part, text in (
+            ("initial_prompt", "last", prompt),
+            ("hotwords", "first", hotwords),
+        )
+        if len(text) > _MAX_PROMPT_CHARS
+    }
     return ClientOptions(
         uid=_parse_uid(keys),
         language=_parse_language(keys),
@@ -191,16 +204,20 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         no_speech_threshold=keys.number("no_speech_thresh", 0.45, 0, 1),
         same_output_threshold=round(keys.number("same_output_threshold", 10, 0, 1000)),
         clip_audio=keys.flag("clip_audio", False),
-        # Whisper looks at the end of a prompt and at the beginning of the hotwords.
-        initial_prompt=keys.text("initial_prompt")[-_MAX_PROMPT_CHARS:],
-        hotwords=keys.text("hotwords")[:_MAX_PROMPT_CHARS],
+        initial_prompt=prompt[-_MAX_PROMPT_CHARS:],
+        hotwords=hotwords[:_MAX_PROMPT_CHARS],
         word_timestamps=keys.flag("word_timestamps", False),
         multilingual=keys.flag("multilingual", False),
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
-        ignored=(*(name for name in _NOT_BUILT if keys.wanted(name)), *ignored),
+        shortened=shortened,
+        ignored=(
+            *(name for name in _NOT_BUILT if keys.wanted(name)),
+            *shortened,
+            *ignored,
+        ),
     )
 
 

@@ -52,6 +52,10 @@ from whisper_live.session.updates import (
 
 __all__ = ["WhisperLive"]
 
+# A message must not grow with the length of the session in words either: 500 segments
+# without words have about half of this.
+_MOST_REPEATED_CHARACTERS = 1 << 17
+
 # A client that was told DISCONNECT still sends END_OF_AUDIO, and loses its SRT file
 # if the socket is gone by then (WhisperLive 0.9 to 0.10).
 _CLOSES = {
@@ -76,9 +80,11 @@ class WhisperLive(Protocol):
         self._values: dict[str, Any] = {}  # of the handshake
         self._most_repeated = MAX_REPEATED_SEGMENTS
         self._wants_timings = False
-        self._repeated: deque[Segment] = deque()  # completed segments
+        self._repeated: deque[str] = deque()  # completed segments, as on the wire
+        self._repeated_characters = 0  # of them all
         self._partial: Segment | None = None
         self._dropped: list[Dropped] = []  # spans that no message has told yet
+        self._warnings: list[str] = []  # that are to be told
         if options is not None:
             self._begin(options)
 
@@ -86,6 +92,7 @@ class WhisperLive(Protocol):
         self._uid = options.uid
         self._most_repeated = options.send_last_n_segments or MAX_REPEATED_SEGMENTS
         self._wants_timings = options.timings
+        self._warnings += options.shortened.values()
 
     # ------------------------------------------------------------------ from the client
 
@@ -125,17 +132,19 @@ class WhisperLive(Protocol):
         values = {**self._values, **known}
         options = read_options(values, defaults=self._speech)
         self._values = values
+        told = options.shortened
+        self._warnings += [told[name] for name in told if name in changes]
         return Configure(options.session)
 
     # -------------------------------------------------------------------- to the client
 
     def ready(self) -> list[Message]:
         """SERVER_READY, which must be the first message of a session."""
-        return [_message(messages.server_ready(self._uid))]
+        return [_message(messages.server_ready(self._uid)), *self._warn()]
 
     def render(self, update: Update) -> list[Message]:
         """See ``Renderer``."""
-        told = []
+        told = self._warn()
         if (language := update.language) is not None:
             content = messages.language(self._uid, language.code, language.probability)
             told.append(_message(content))
@@ -150,6 +159,10 @@ class WhisperLive(Protocol):
         elif shown is not None and not update.dropped and self._repeated:
             told.append(self._segments(update.timings))
         return told
+
+    def _warn(self) -> list[Message]:
+        texts, self._warnings = self._warnings, []
+        return [_message(messages.warning(self._uid, text)) for text in texts]
 
     def _complete(self, update: Update, shown: Segment | None) -> list[Message]:
         if update.interim is not None:
@@ -199,10 +212,15 @@ class WhisperLive(Protocol):
     # ------------------------------------------------------------------------ its state
 
     def _repeat(self, segments: Sequence[Segment]) -> None:
-        self._repeated += segments
+        new = [messages.segment(segment) for segment in segments]
+        self._repeated += new
+        self._repeated_characters += sum(map(len, new))
         # However few a client wants repeated, it must see each new one once.
-        while len(self._repeated) > max(self._most_repeated, len(segments)):
-            self._repeated.popleft()
+        while len(self._repeated) > len(new) and (
+            len(self._repeated) > self._most_repeated
+            or self._repeated_characters > _MOST_REPEATED_CHARACTERS
+        ):
+            self._repeated_characters -= len(self._repeated.popleft())
 
     def _drop(self, span: Dropped) -> None:
         if self._dropped:
@@ -213,15 +231,16 @@ class WhisperLive(Protocol):
 
     def _segments(self, timings: Timings, *, replaceable: bool = False) -> Message:
         dropped, self._dropped = self._dropped, []
-        partial = [self._partial] if self._partial is not None else []
-        content = messages.segments(
+        partial = self._partial
+        text = messages.segments(
             self._uid,
-            [*self._repeated, *partial],
+            self._repeated,
+            None if partial is None else messages.segment(partial),
             dropped=dropped,
             timings=messages.stage_timings(timings) if self._wants_timings else None,
         )
-        return _message(content, replaceable=replaceable and not dropped)
+        return Message(text, replaceable and not dropped)
 
 
-def _message(content: Mapping[str, Any], *, replaceable: bool = False) -> Message:
-    return Message(messages.encode(content), replaceable)
+def _message(content: Mapping[str, Any]) -> Message:
+    return Message(messages.encode(content))

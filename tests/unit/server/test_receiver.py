@@ -1,0 +1,86 @@
+"""Reading a client: what it sends at once does not keep the others waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from whisper_live.config.model import LimitConfig, SpeechConfig
+from whisper_live.media.formats import open_stream
+from whisper_live.media.ingest import Ingest
+from whisper_live.observability.metrics import Metrics
+from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.server.keepalive import Keepalive
+from whisper_live.server.receiver import Receiver
+from whisper_live.session.events import EndOfAudio, Event
+from whisper_live.testing.oracle import OracleDetector
+
+
+class Full:
+    """A socket whose messages have all come already; no read of it has to wait."""
+
+    peer = "local"
+    own_close_code = 0
+
+    def __init__(self, messages: Iterable[str | bytes]) -> None:
+        self._messages = iter(messages)
+        self.read = 0
+
+    async def receive(self) -> str | bytes:
+        self.read += 1
+        return next(self._messages)
+
+    async def send(self, text: str) -> None:
+        raise AssertionError("a receiver says nothing")
+
+    async def ping(self) -> Awaitable[object]:
+        raise AssertionError("a receiver says nothing")
+
+    async def close(self, code: int, reason: str = "") -> None:
+        raise AssertionError("a receiver closes nothing")
+
+    async def wait_closed(self) -> None:
+        raise AssertionError("a receiver waits for no close")
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+@pytest.mark.parametrize(
+    "message", ['{"type": "flush"}', '{"type": "configure", "hotwords": "Ada"}', b""]
+)
+async def test_others_get_a_turn_after_each_message(
+    message: str | bytes, is_wanted: bool
+) -> None:
+    socket = Full([message] * 1000 + [b"END_OF_AUDIO"])
+    protocol = WhisperLive(SpeechConfig())
+    protocol.read_hello('{"uid": "u", "language": "en", "task": "transcribe"}')
+    taken: list[Event] = []
+    with ThreadPoolExecutor(1) as pool:
+        receiver = Receiver(
+            socket,
+            protocol,
+            Ingest(open_stream("float32"), OracleDetector()),
+            limits=LimitConfig(),
+            pool=pool,
+            keepalive=Keepalive(socket),
+            metrics=Metrics(),
+            take=taken.append,
+            ended=asyncio.Event(),
+        )
+        receiver.go_on(has_room=True, is_wanted=is_wanted)
+        if not is_wanted:
+            receiver.end(asyncio.get_running_loop().time() + 3600)
+        running = asyncio.create_task(receiver.run())
+        turns = [0]
+        while not running.done() and socket.read < 1001:
+            await asyncio.sleep(0)
+            turns.append(socket.read)
+        steps = [b - a for a, b in zip(turns, turns[1:], strict=False)]
+        assert max(steps) == 1 and sum(steps) == 1001
+        if is_wanted:
+            await running
+            assert isinstance(taken[-1], EndOfAudio)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from tests.decode_media import mux
 from whisper_live import cli
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config.model import Config
-from whisper_live.errors import DecodeError
+from whisper_live.errors import DecodeError, EngineUnavailable
 from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
+from whisper_live.inference.types import Outcome, Request
 from whisper_live.offline.transcriber import Transcriber
 from whisper_live.session.updates import Update
 from whisper_live.testing.marks import word_text, write_monologue, write_speech
@@ -150,6 +151,28 @@ def test_ctrl_c_leaves_what_was_read_and_says_how_far_it_came(
         told,
     )
     assert last.endswith("d.wav: stopped before there was any text")
+
+
+def test_a_lost_engine_leaves_what_was_read_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Lost(OracleEngine):
+        async def transcribe(self, batch: Sequence[Request]) -> Sequence[Outcome]:
+            if "b.wav" in batch[0].session:
+                raise EngineUnavailable("the GPU failed", kind="device_lost")
+            return await super().transcribe(batch)
+
+    monkeypatch.setattr(
+        "whisper_live.testing.oracle.build_oracle", lambda config: Lost()
+    )
+    samples, _ = write_speech([[1, 2]])
+    paths = [write_wav(tmp_path / f"{name}.wav", samples) for name in "ab"]
+    assert transcribe(*paths, "--output-dir", "out", "--batch-size", "1") == 3
+    assert (tmp_path / "out/a.txt").read_text() == f"{said(1, 2)}\n"
+    *losses, last = capsys.readouterr().err.splitlines()
+    assert last == f"whisper-live: the engine was lost at {paths[1]}"
+    [loss] = losses
+    assert loss.startswith(f"{paths[1]}: no text for 0.")
 
 
 def test_a_file_that_breaks_off_leaves_its_beginning(

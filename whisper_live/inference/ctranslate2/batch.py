@@ -40,6 +40,7 @@ log = logging.getLogger("whisper_live.engine")
 
 HOPS_PER_S = 100
 MOST_BEAMS = 16  # time and memory grow with each
+BROKEN = "\ufffd"  # of a character whose last bytes are missing
 POSITIONS = 448  # of the decoder: prompt and answer together
 # Attention scores take heads x positions**2 x 4 bytes a row (150 MB at 30 s in
 # small), and the encoder gains nothing from batching on a CPU: long rows go in
@@ -214,12 +215,16 @@ class Call:
         average = total / (len(tokens) - prompt.forced + 1)
         tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
         marks = {"eot": tokenizer.eot, "timestamp_begin": tokenizer.timestamp_begin}
-        looped = False
+        looped = ran_out = False
         if len(tokens) >= limit:
             tokens = tokens[:limit]
             unlooped = cut_loop(tokens)
+            closed = without_open_end(tokens, **marks)
             looped = len(unlooped) < len(tokens)
-            tokens = unlooped if looped else without_open_end(tokens, **marks)
+            ran_out = not looped and len(closed) == len(tokens)
+            tokens = unlooped if looped else closed
+            while ran_out and tokenizer.decode(tokens).endswith(BROKEN):
+                tokens = tokens[:-1]
         samples = len(row.request.audio)
         spans = read_spans(tokens, samples=samples, **marks)
         texts = [tokenizer.decode(span.tokens) for span in spans]
@@ -232,6 +237,7 @@ class Call:
             no_speech_probability=result.no_speech_prob,
             compression_ratio=compression_ratio("".join(texts)),
             is_repeated=looped or says_twice(tokens, eot=tokenizer.eot),
+            ran_out=ran_out and bool(kept),
         )
 
     def _align(self, rows: Sequence[Row]) -> None:
@@ -314,7 +320,8 @@ def _wants_detection(row: Row) -> bool:
 
 
 def _wants_words(row: Row) -> bool:
-    return row.request.options.word_timestamps and bool(row.chosen.spans)
+    wanted = row.request.options.word_timestamps or row.chosen.ran_out
+    return wanted and bool(row.chosen.spans)
 
 
 def _alignment_kind(row: Row) -> tuple[Any, ...]:

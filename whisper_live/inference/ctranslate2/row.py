@@ -31,9 +31,11 @@ from whisper_live.inference.types import (
 
 __all__ = ["Encoded", "Row"]
 
-# Fast speech is 5 words or 7 tokens a second; the rest is for timestamps and the
-# first words of a window that was cut in mid-word.
+# Fast English is 5 words or 7 tokens a second; the rest is for timestamps and the
+# first words of a window that was cut in mid-word.  No other language has such a bound:
+# Hindi spoken slowly takes 13 tokens a second, Bengali 20, Georgian 28.
 TOKENS_PER_S, TOKENS_AT_LEAST = 10, 16
+WHISPERS_OWN = 224  # tokens of the longest answer, in any language
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +83,8 @@ class Row:
     @property
     def most_tokens(self) -> int:
         """Longest plausible answer, without what the prompt forces."""
+        if self.language != "en":
+            return WHISPERS_OWN
         seconds = samples_to_s(len(self.request.audio))
         return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
 
@@ -133,9 +137,10 @@ class Row:
         """The chosen answer, as an outcome."""
         request, answer = self.request, self.chosen
         segments = []
+        aligned = self.words if request.options.word_timestamps else ()
         for index, (span, text) in enumerate(zip(answer.spans, answer.texts)):
             start, end = span.start, span.end
-            words = self.words[index] if self.words else ()
+            words = aligned[index] if aligned else ()
             if words and words[0].start < words[-1].end:
                 start, end = words[0].start, words[-1].end
             segments.append(
@@ -163,8 +168,14 @@ class Row:
             language=self.language or "",
             language_probability=self.language_probability,
             timing=timing,
-            read_to=request.start + answer.read_to,
+            read_to=request.start + self._read_to(answer),
         )
+
+    def _read_to(self, answer: Answer) -> int:
+        """Where in the window the text ends; by its words where it ran out of tokens."""
+        if answer.ran_out and self.words and self.words[-1]:
+            return self.words[-1][-1].end
+        return answer.read_to
 
     def so_far(self) -> Hypothesis | None:
         """The best of the answers while another attempt is wanted; without words."""

@@ -53,6 +53,7 @@ class Answer:
     no_speech_probability: float
     compression_ratio: float
     is_repeated: bool = False  # a phrase stands there twice running, or more often
+    ran_out: bool = False  # of tokens, with no time behind what was written
 
     @property
     def fits_context(self) -> bool:

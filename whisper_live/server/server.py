@@ -92,6 +92,7 @@ class _Frames(ServerProtocol):
         joined = b"".join(pieces)
         return [joined] * bool(joined) + [SEND_EOF] * (SEND_EOF in pieces)
 
+
 # What the event loop parses of one client before others have their turn.  Asyncio's 256
 # KiB can be 43,000 empty frames, which took 0.7 s.
 _READ_BYTES = 1 << 15
@@ -115,6 +116,7 @@ class _Socket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.unmade.pop(self, None)
         super().connection_made(transport)
+        setattr(transport, "max_size", _READ_BYTES)
 
     def send_data(self) -> None:
         """As websockets has it, but nothing to a peer that is gone."""
@@ -122,10 +124,6 @@ class _Socket(ServerConnection):
             self.protocol.data_to_send()
         else:
             super().send_data()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        setattr(transport, "max_size", _READ_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

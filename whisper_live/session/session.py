@@ -530,7 +530,7 @@ class Session:
             is_fallback=timing.is_fallback,
         )
         segments = self._filter.keep(
-            hypothesis, self._segmenter.evidence, is_final=is_final
+            hypothesis, self._segmenter.probabilities, is_final=is_final
         )
         stitch = self._window.stitch_of(window.start) if is_first else None
         return segments if stitch is None else stitched(segments, stitch)

@@ -146,6 +146,34 @@ def test_a_single_short_word_is_transcribed() -> None:
     assert harness.completed() == [" w7"]
 
 
+@pytest.mark.parametrize(
+    ("speech", "no_speech", "text"), [(0.01, 0.95, []), (0.01, 0.1, [" you you"])]
+)
+def test_silence_that_a_client_wants_read_is_judged_by_its_speech_too(
+    speech: float, no_speech: float, text: list[str]
+) -> None:
+    def hear(request: Request) -> Outcome:
+        return Hypothesis(
+            request.id,
+            (
+                HypothesisSegment(
+                    request.start, request.end, " you you", no_speech, -0.3
+                ),
+            ),
+            "en",
+            1.0,
+        )
+
+    options = ClientOptions(uid="u", language="en", use_vad=False)
+    harness = SessionHarness(options=options, hear=hear)
+    samples = silence(3.0)
+    probabilities = np.full(len(samples) // FRAME_SAMPLES, speech, np.float32)
+    whole = samples[: len(probabilities) * FRAME_SAMPLES]
+    harness.hear_frames(Frames(whole, probabilities))
+    harness.end()
+    assert harness.completed() == text
+
+
 def test_silence_and_clicks_never_reach_the_engine() -> None:
     harness = SessionHarness()
     harness.hear_frames(say(0.0, 0.3, frames=200))

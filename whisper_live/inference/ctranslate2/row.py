@@ -172,7 +172,7 @@ class Row:
         )
 
     def _read_to(self, answer: Answer) -> int:
-        """Where in the window the text ends; by its words where it ran out of tokens."""
+        """Where in the window the text ends; by its words where tokens ran out."""
         if answer.ran_out and self.words and self.words[-1]:
             return self.words[-1][-1].end
         return answer.read_to

@@ -131,7 +131,7 @@ class ClientOptions:
         return SessionOptions(
             language=self.language,
             task=self.task,
-            vad=self.vad,
+            vad=self.vad if self.use_vad else self.vad.hearing_everything(),
             no_speech_threshold=self.no_speech_threshold,
             initial_prompt=self.initial_prompt,
             hotwords=self.hotwords,
@@ -149,7 +149,6 @@ class ClientOptions:
             token=self.token,
             model=self.model,
             audio_format=self.audio_format,
-            use_vad=self.use_vad,
             final_pass=self.final_pass,
             ignored=self.ignored,
         )

@@ -25,6 +25,7 @@ from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.access import is_loopback
+from whisper_live.server.process_limits import check_room
 from whisper_live.server.recorder import check_directory
 from whisper_live.server.server import Server
 from whisper_live.vad.silero import Detector
@@ -53,6 +54,7 @@ def load_engine(
     engine = local.load(
         config.engine, max_batch=config.batch.batch_size, progress=progress
     )
+    check_room()
     engine.warm_up(progress)
     return engine, speech_detectors(config.speech)
 

@@ -14,8 +14,8 @@ from whisper_live.errors import ConfigError
 __all__ = ["check_room", "explain"]
 
 _MB = 1_000_000
-# Address space that calls and the threads of sessions take beyond a loaded model: warm-up
-# alone 230 MB with the demo model, 320 with tiny.en and 280 with base, on 2 cores.
+# Address space that calls and the threads of sessions take beyond a loaded model:
+# warm-up alone 230 MB with the demo model, 320 with tiny.en, 280 with base (2 cores).
 _ROOM_MB = 450
 
 

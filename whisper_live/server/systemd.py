@@ -22,6 +22,7 @@ def notify(state: str) -> bool:
     if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)  # a manager that hangs must not stop the event loop
         try:
             sock.sendto(state.encode(), address)
         except OSError:

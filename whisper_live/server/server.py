@@ -383,7 +383,8 @@ class Server:
 
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)
-        if self._access.may_see_metrics(request.path, headers, _peer(socket)):
+        peer, own = _host(socket.remote_address), _host(socket.local_address)
+        if self._access.may_see_metrics(request.path, headers, peer, own):
             return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
         needs_key = self._access.needs_key
         status = HTTPStatus.UNAUTHORIZED if needs_key else HTTPStatus.FORBIDDEN
@@ -397,7 +398,7 @@ class Server:
                 request.path,
                 _joined(request.headers),
                 _offered(request.headers),
-                _peer(socket),
+                _host(socket.remote_address),
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
@@ -406,10 +407,9 @@ class Server:
         return None
 
 
-def _peer(socket: ServerConnection) -> str:
-    """The address at the other end."""
-    address = socket.remote_address
-    return str(address[0]) if address else UNIX_PEER
+def _host(address: Any) -> str:
+    """The host of one end of a socket."""
+    return str(address[0]) if isinstance(address, tuple) else UNIX_PEER
 
 
 def _joined(headers: Headers) -> dict[str, str]:

@@ -97,6 +97,8 @@ def mux(
         assert isinstance(stream, av.AudioStream)
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
         stream.codec_context.layout = layout
+        if codec.startswith("wma"):  # which has no default
+            stream.codec_context.bit_rate = 128_000
         for start in range(0, samples.shape[1], 1000):
             piece = np.ascontiguousarray(samples[:, start : start + 1000])
             frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_live import __version__
-from whisper_live.config.model import Config
+from whisper_live.config.model import AccessConfig, Config
 from whisper_live.config.sources import (
     ENVIRONMENT_PREFIX,
     CommandParser,
@@ -27,16 +28,26 @@ from whisper_live.config.sources import (
     add_settings,
     all_settings,
     build_config,
+    count,
     file_options,
+    mistyped_variables,
     positive,
     settings_table,
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
 from whisper_live.server.process_limits import explain
 
-__all__ = ["COMMANDS", "Command", "ExitCode", "main"]
+__all__ = ["COMMANDS", "Command", "ExitCode", "build_parser", "main"]
 
 PROGRAM = "whisper-live"
+
+# What --help shows of the settings; the others are behind --help-all.
+_FIRST = frozenset(
+    {
+        *("host", "port", "keys_file", "tls_cert", "tls_key", "insecure"),
+        *("model", "device", "latency", "max_sessions", "log_level", "log_format"),
+    }
+)
 
 
 class ExitCode(enum.IntEnum):
@@ -63,7 +74,8 @@ class Command:
     """One subcommand: which settings it takes, its own arguments, and its work.
 
     ``groups`` name fields of ``Config``; ``fixed`` are settings that this command
-    decides by itself and therefore does not offer.
+    decides by itself and therefore does not offer, nor those in ``without``, which
+    would change nothing.
     """
 
     name: str
@@ -71,6 +83,7 @@ class Command:
     run: Callable[[Config, argparse.Namespace], int]
     groups: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
     add_arguments: Callable[[Any], None] = lambda parser: None
 
     def settings(self) -> list[Setting]:
@@ -78,7 +91,8 @@ class Command:
         return [
             each
             for each in all_settings()
-            if each.group in self.groups and each.field.name not in self.fixed
+            if each.group in self.groups
+            and each.field.name not in self.without | self.fixed.keys()
         ]
 
     def config(self, arguments: argparse.Namespace) -> Config:
@@ -88,7 +102,8 @@ class Command:
         return build_config({**chosen, **self.fixed})
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
     parser = Parser(
         prog=PROGRAM,
         description="Live transcription over WebSocket, in WhisperLive's protocol.",
@@ -110,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
             **file_options(settings),
         )
         command.add_arguments(sub)
-        add_settings(sub, settings)
+        names = {each.field.name for each in settings}
+        add_settings(sub, settings, first=_FIRST if names - _FIRST else None)
     return parser
 
 
@@ -184,6 +200,18 @@ def _doctor(config: Config, arguments: argparse.Namespace) -> int:
     return doctor.run(config, arguments)
 
 
+def _key(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import key
+
+    return key.run(config, arguments)
+
+
+def _completion(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import completion
+
+    return completion.run(config, arguments)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
@@ -197,6 +225,7 @@ def _stream_arguments(parser: Any) -> None:
         env_var=ENVIRONMENT_PREFIX + "KEY",
         help="shown to a server that wants one; safer in the environment",
     )
+    _ca_argument(parser)
     parser.add_argument(
         "--speed",
         type=positive,
@@ -219,6 +248,19 @@ def _stream_arguments(parser: Any) -> None:
     _speech_arguments(parser)
 
 
+_CAPTION_FORMATS = ("text", "srt", "vtt", "json", "jsonl")
+
+
+def _caption_formats(text: str) -> tuple[str, ...]:
+    """One format, or several between commas, for argparse."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in _CAPTION_FORMATS:
+            known = ", ".join(_CAPTION_FORMATS)
+            raise argparse.ArgumentTypeError(f"no format {name!r}; there are {known}")
+    return names
+
+
 def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
@@ -228,18 +270,36 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("text", "srt", "vtt", "json", "jsonl"),
+        type=_caption_formats,
         default="text",
-        help="jsonl writes each update as one JSON line",
+        metavar="NAMES",
+        help=f"one or several of {', '.join(_CAPTION_FORMATS)}, with commas between; "
+        "jsonl writes each update as one JSON line",
     )
     parser.add_argument(
-        "--output-dir", metavar="DIR", help="write one file per recording there"
+        "--output-dir",
+        metavar="DIR",
+        help="write one file per recording and format there",
     )
     parser.add_argument(
         "--word-timestamps",
         action=argparse.BooleanOptionalAction,
         default=False,
         help="put the times of words into json",
+    )
+    parser.add_argument(
+        "--max-line-width",
+        type=count,
+        default=42,
+        metavar="N",
+        help="characters in a line of srt and vtt; wide ones count as two",
+    )
+    parser.add_argument(
+        "--max-line-count",
+        type=count,
+        default=2,
+        metavar="N",
+        help="lines of srt and vtt that are shown at a time",
     )
     _speech_arguments(parser)
 
@@ -282,11 +342,20 @@ def _capacity_arguments(parser: Any) -> None:
     parser.add_argument(
         "--final-p95-s", type=positive, default=2.0, help="objective for finals"
     )
-    parser.add_argument("--send", choices=("float32", "int16", "webm"), default="int16")
-    parser.add_argument("--language", metavar="CODE", default="en")
+    parser.add_argument(
+        "--send",
+        choices=("float32", "int16", "webm"),
+        default="int16",
+        help="send raw samples or WebM/Opus",
+    )
+    parser.add_argument(
+        "--language", metavar="CODE", default="en", help="that the clients ask for"
+    )
     parser.add_argument("--start", type=int, default=1, help="streams of the first try")
     parser.add_argument("--most", type=int, default=256, help="streams not to exceed")
-    parser.add_argument("--logs", metavar="DIR", help="keep the event logs there")
+    parser.add_argument(
+        "--logs", metavar="DIR", help="keep the event logs of all streams there"
+    )
 
 
 def _status_arguments(parser: Any) -> None:
@@ -295,6 +364,20 @@ def _status_arguments(parser: Any) -> None:
         "--key",
         env_var=ENVIRONMENT_PREFIX + "KEY",
         help="one of its keys, from another machine; safer in the environment",
+    )
+    _ca_argument(parser)
+
+
+def _key_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="who will show it, in one word")
+
+
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "shell",
+        metavar="SHELL",
+        choices=("bash", "zsh", "fish"),
+        help='bash, zsh or fish; as in eval "$(whisper-live completion bash)"',
     )
 
 
@@ -308,14 +391,56 @@ def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _ca_argument(parser: Any) -> None:
+    parser.add_argument(
+        "--ca",
+        env_var=ENVIRONMENT_PREFIX + "CA",
+        metavar="FILE",
+        help="certificates (PEM) to trust in place of the system's: for a server with "
+        "a certificate of its own making",
+    )
+
+
 def _speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", metavar="CODE", help="detected unless given")
     parser.add_argument(
-        "--task", choices=("transcribe", "translate"), default="transcribe"
+        "--task",
+        choices=("transcribe", "translate"),
+        default="transcribe",
+        help="translate writes English, whatever is spoken",
     )
-    parser.add_argument("--initial-prompt", metavar="TEXT", default="")
-    parser.add_argument("--hotwords", metavar="TEXT", default="")
+    parser.add_argument(
+        "--initial-prompt",
+        metavar="TEXT",
+        default="",
+        help="text as it could stand before: for spelling and style",
+    )
+    parser.add_argument(
+        "--hotwords", metavar="TEXT", default="", help="names and terms to expect"
+    )
 
+
+# Settings of a server's further models, partials, long windows and final pass:
+# a file is read once, as the final pass reads, by the main model.
+_ONLY_LIVE = frozenset(
+    {
+        "models",
+        "model_for_language",
+        "final_model",
+        "model_memory_mb",
+        "model_idle_s",
+        "early_endpoint_ms",
+        "partial_interval_s",
+        "partial_floor_s",
+        "max_window_s",
+        "max_buffer_s",
+        "commit_after_s",
+        "final_pass",
+        "final_pass_max_s",
+        "final_pass_timeout_s",
+        "stall_flush_s",
+    }
+)
 
 COMMANDS = {
     command.name: command
@@ -338,6 +463,7 @@ COMMANDS = {
             "transcribe recordings without a daemon",
             _transcribe,
             groups=("engine", "batch", "speech", "stream"),
+            without=_ONLY_LIVE,
             add_arguments=_transcribe_arguments,
         ),
         Command(
@@ -377,6 +503,18 @@ COMMANDS = {
             add_arguments=_status_arguments,
         ),
         Command(
+            "key",
+            "make a key for a client and add it to the file of keys",
+            _key,
+            groups=("access",),
+            fixed={
+                each.name: each.default
+                for each in dataclasses.fields(AccessConfig)
+                if each.name != "keys_file"
+            },
+            add_arguments=_key_arguments,
+        ),
+        Command(
             "doctor",
             "check whether the daemon could be served here, and say what to do",
             _doctor,
@@ -390,30 +528,45 @@ COMMANDS = {
             fixed={"engine": "local"},
         ),
         Command("settings", "print the table of all settings", _print_settings),
+        Command(
+            "completion",
+            "print what a shell needs to complete this command line",
+            _completion,
+            add_arguments=_completion_arguments,
+        ),
     )
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors made for the user become one line and an exit code."""
+    config = Config()
     try:
-        arguments = _parser().parse_args(argv)
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks; this ends here
+            from whisper_live.commands import completion
+
+            completion.answer(parser)
+        arguments = parser.parse_args(argv)
         command = COMMANDS[arguments.command]
         # What SIGHUP asks for: the same flags, the file and environment as they are.
-        arguments.reread = lambda: command.config(_parser().parse_args(argv))
-        code = command.run(command.config(arguments), arguments)
+        arguments.reread = lambda: command.config(build_parser().parse_args(argv))
+        config = command.config(arguments)
+        for complaint in mistyped_variables(os.environ):
+            _tell(complaint, logging.WARNING, config)
+        code = command.run(config, arguments)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return code
     except ConfigError as error:
-        return _complain(error, ExitCode.CONFIGURATION)
+        return _complain(error, ExitCode.CONFIGURATION, config)
     except EngineUnavailable as error:
-        return _complain(error, ExitCode.ENGINE_LOST)
+        return _complain(error, ExitCode.ENGINE_LOST, config)
     except WhisperLiveError as error:
-        return _complain(error, ExitCode.FAILED)
+        return _complain(error, ExitCode.FAILED, config)
     except (ImportError, MemoryError, RuntimeError) as error:
         if (limited := explain(error)) is None:
             raise
-        return _complain(limited, ExitCode.CONFIGURATION)
+        return _complain(limited, ExitCode.CONFIGURATION, config)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -423,6 +576,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.FAILED
 
 
-def _complain(error: WhisperLiveError, code: ExitCode) -> ExitCode:
-    print(f"{PROGRAM}: {error}", file=sys.stderr)
+def _complain(error: WhisperLiveError, code: ExitCode, config: Config) -> ExitCode:
+    _tell(str(error), logging.ERROR, config)
     return code
+
+
+def _tell(message: str, level: int, config: Config) -> None:
+    from whisper_live.observability.log import as_line
+
+    line = as_line(config.log, f"{PROGRAM}: {message}", level)
+    print(line, file=sys.stderr)

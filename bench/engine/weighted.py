@@ -82,7 +82,7 @@ class _PaidDetector:
 
 
 def load(
-    config: Config, progress: Callable[[str], None]
+    config: Config, progress: Callable[[str], None], *, is_live: bool = True
 ) -> tuple[Engine, Callable[[], Detector]]:
     """Stands where ``server.process.load_engine`` stands."""
     placement = choose(config.engine)

@@ -12,6 +12,7 @@ from tests.docs.settings import MARKS, PAGE
 from whisper_live import __version__, cli
 from whisper_live.config.model import Config
 from whisper_live.config.sources import all_settings, settings_table
+from whisper_live.media.files import FORMATS
 from whisper_live.observability.metrics import Metrics
 
 DECISION = (
@@ -40,6 +41,12 @@ def test_every_exit_code_is_described() -> None:
     text = read("docs/commands.md").partition("| exit code |")[2]
     rows = re.findall(r"^\| (\d+) \| \S", text, re.MULTILINE)
     assert [int(row) for row in rows] == sorted(cli.ExitCode)
+
+
+def test_every_format_of_files_is_listed() -> None:
+    listed = between("docs/commands.md", "<!-- formats", "<!-- end of formats")
+    endings = {ending for endings in FORMATS.values() for ending in endings.split()}
+    assert listed.strip().rstrip(".").replace(",", " ").split() == sorted(endings)
 
 
 def test_every_metric_is_described() -> None:

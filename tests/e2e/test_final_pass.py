@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
+import os
 import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 
@@ -12,6 +18,7 @@ from whisper_live.config.model import Config, StreamConfig
 from whisper_live.inference.types import Request, RequestKind
 from whisper_live.offline import final_pass
 from whisper_live.offline.reader import plan
+from whisper_live.protocols.whisperlive import messages
 from whisper_live.session.options import VadOptions
 from whisper_live.testing.marks import read_numbers, write_speech
 from whisper_live.testing.oracle import Behaviour
@@ -81,19 +88,93 @@ async def test_a_long_recording_goes_through_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(final_pass, "_IN_MEMORY_BYTES", 4096)
-    made: list[tempfile.SpooledTemporaryFile[bytes]] = []
-    original = tempfile.SpooledTemporaryFile
+    made: list[io.FileIO] = []
+    original = tempfile.TemporaryFile
 
-    def spooled(max_size: int) -> tempfile.SpooledTemporaryFile[bytes]:
-        made.append(original(max_size=max_size))
+    def temporary(*, buffering: Literal[0]) -> io.FileIO:
+        made.append(original(buffering=buffering))
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", spooled)
+    monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
     async with running() as server:
         peer = await whole_session(server, SPEECH, final_pass=True)
     assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == WORDS
     [recording] = made
-    assert recording._rolled and recording.closed  # type: ignore[attr-defined]
+    assert recording.closed
+
+
+class Disk(io.FileIO):
+    """A file on a disk that takes ``room`` bytes, the last of them in part."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(os.memfd_create("disk"), "w+")
+        self._room = room
+
+    def write(self, data: Any) -> int:
+        if not self._room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = super().write(memoryview(data)[: self._room])
+        self._room -= written
+        return written
+
+
+@pytest.mark.parametrize(
+    ("memory_s", "disk_s"), [(20, 0), (20, 10), (0, 20.01), (0, 0), (20, 21.01)]
+)
+async def test_a_full_disk_ends_the_recording_and_not_the_session(
+    memory_s: float,
+    disk_s: float,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(final_pass, "_IN_MEMORY_BYTES", round(32_000 * memory_s))
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda buffering: Disk(round(32_000 * disk_s))
+    )
+    async with running() as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+        page = server.metrics.render()
+    assert peer.words == WORDS and peer.socket.close_code == 1000
+    final = peer.messages[-1]["final_transcript"]
+    kept_s = float(final["duration"])
+    assert max(memory_s, disk_s) - 1 < kept_s <= max(memory_s, disk_s)
+    heard = read_numbers(final["text"])
+    assert heard == WORDS[: len(heard)] and len(heard) >= kept_s
+    assert final["dropped"] == [
+        {
+            "start": final["duration"],
+            "end": f"{len(SPEECH) / 16000:.3f}",
+            "reason": "recording",
+        }
+    ]
+    assert b'errors_total{type="recording"} 1.0' in page
+    assert caplog.text.count("its recording for the final pass ends here") == 1
+
+
+async def test_what_grows_with_the_recording_is_done_off_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour's word errors once kept everybody's audio waiting for 18 s."""
+    threads: dict[str, threading.Thread] = {}
+
+    def watched(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*given: Any, **named: Any) -> Any:
+            threads[name] = threading.current_thread()
+            return work(*given, **named)
+
+        return do
+
+    for module, name in (
+        (final_pass, "plan"),
+        (final_pass, "word_error_rate"),
+        (messages, "final_transcript"),
+    ):
+        monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
+    async with running() as server:
+        peer = await whole_session(server, SPEECH, final_pass=True)
+    assert read_numbers(peer.messages[-1]["final_transcript"]["text"]) == WORDS
+    assert set(threads) == {"plan", "word_error_rate", "final_transcript"}
+    assert threading.current_thread() not in threads.values()
 
 
 def test_windows_hold_all_speech_and_stay_under_the_limit() -> None:

@@ -68,6 +68,8 @@ def nano(loaded_nano: CTranslate2Engine) -> Iterator[CTranslate2Engine]:
     calls = [
         Call(call._model, call.prompts, to_cpu=False) for call in loaded_nano._calls
     ]
-    engine = CTranslate2Engine(loaded_nano.info, calls, mels=80, contexts=(200, 300))
+    engine = CTranslate2Engine(
+        loaded_nano.info, calls, mels=80, contexts=(200, 300), trained_short=True
+    )
     yield engine
     asyncio.run(engine.close())

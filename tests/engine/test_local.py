@@ -306,6 +306,40 @@ async def test_only_the_unbelievable_row_is_tried_again(
     assert tries == 3 and text(answer).startswith(" door" * 60)
 
 
+async def test_what_a_short_context_spoiled_is_read_again_in_the_whole_one(
+    local: CTranslate2Engine, alone: tuple[str, ...]
+) -> None:
+    guarded = CTranslate2Engine(
+        local.info,
+        [Call(call._model, call.prompts, to_cpu=False) for call in local._calls],
+        mels=80,
+        contexts=(300, 800, 3000),
+        trained_short=False,
+    )
+    audio = sentences()[DOOR][1]
+    # a phrase said twice, as stock weights do in a context too short for them
+    twice = DecodeOptions(language="en", prefix="open the red door " * 2)
+    looping = DecodeOptions(language="en", prefix="door " * 60, temperatures=(0.0, 0.5))
+    asked = [request(audio), request(audio, twice), request(audio, looping)]
+    fine, *again = await guarded.transcribe(asked)
+    assert words(fine) == alone[DOOR]
+    assert isinstance(fine, Hypothesis)
+    assert (fine.timing.context_s, fine.timing.is_fallback) == (3.0, False)
+    for answer, prefix in zip(again, (" open the red door", " door" * 60)):
+        assert isinstance(answer, Again)
+        assert answer.doubtful is not None
+        assert text(answer.doubtful).startswith(prefix)
+    rows = [answer.request for answer in again if isinstance(answer, Again)]
+    settled, unsettled = await guarded.transcribe(rows)
+    assert isinstance(settled, Hypothesis)  # once: what is said twice then is said
+    assert text(settled).startswith(" open the red door open the red door")
+    assert (settled.timing.context_s, settled.timing.is_fallback) == (30.0, True)
+    # and the attempt in the short context was none of its temperatures
+    assert isinstance(unsettled, Again)
+    (last,) = await guarded.transcribe([unsettled.request])
+    assert isinstance(last, Hypothesis) and last.timing.context_s == 30.0
+
+
 async def test_cancelling_a_wait_harms_nothing(
     local: CTranslate2Engine, alone: tuple[str, ...]
 ) -> None:

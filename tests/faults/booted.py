@@ -29,6 +29,7 @@ DROP_INS = Path(f"/etc/systemd/system/{UNIT}.service.d")
 SHIPPED = Path("/opt/source/systemd")
 ETC = Path("/etc/whisper-live")
 GROUP = "whisper-live-files"
+ONE, TWO = "the-first-key-of-alice", "her-second-key-is-this"
 PORT = 9090
 
 ORACLE = """[Service]
@@ -143,17 +144,17 @@ async def reload() -> None:
             shutil.chown(file, "root", GROUP)
             file.chmod(0o640)
 
-    provide("one")
+    provide(ONE)
     drop_in("access.conf", (SHIPPED / "access-group.conf").read_text())
     systemctl("restart", UNIT)
     pid = show("MainPID")
-    async with talking(1, 2, key="one", tls=True) as old:
-        provide("two")
+    async with talking(1, 2, key=ONE, tls=True) as old:
+        provide(TWO)
         systemctl("reload", UNIT)
         async with asyncio.timeout(10):
             while True:  # kill -HUP has no answer
                 with contextlib.suppress(Exception):
-                    async with talking(3, key="two", tls=True) as new:
+                    async with talking(3, key=TWO, tls=True) as new:
                         await new.end()
                         await new.rest()
                         seen["reload_new_words"] = new.words
@@ -167,7 +168,7 @@ async def reload() -> None:
         shutil.chown(file, "root", "root")
         file.chmod(0o600)
     systemctl("restart", UNIT)
-    async with talking(5, key="two", tls=True) as peer:
+    async with talking(5, key=TWO, tls=True) as peer:
         await peer.end()
         await peer.rest()
         seen["credential_words"] = peer.words

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["certificate"]
+__all__ = ["EC", "RSA", "certificate"]
 
 
-def certificate(folder: Path, name: str) -> bytes:
+EC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+RSA = ("rsa:2048",)
+
+
+def certificate(
+    folder: Path, name: str, *, kind: Sequence[str] = EC, password: str = ""
+) -> bytes:
     """``cert.pem`` and ``key.pem`` in ``folder``, new; the certificate on the wire."""
+    secrecy = ("-passout", f"pass:{password}") if password else ("-nodes",)
     subprocess.run(
         [
             *(
                 "openssl",
                 "req",
                 "-x509",
-                "-nodes",
+                *secrecy,
                 "-days",
                 "2",
                 "-subj",
                 f"/CN={name}",
             ),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-newkey", *kind),
             *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
             *("-addext", "subjectAltName=IP:127.0.0.1"),
         ],

@@ -23,3 +23,4 @@ def own_log() -> Iterator[None]:
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     ours.setLevel(before[2])
+    logging.captureWarnings(False)

@@ -6,9 +6,12 @@ Row 14: the matrices below, and a canary that is spoken, prompted, and shown as 
 from __future__ import annotations
 
 import asyncio
+import configparser
 import contextlib
 import dataclasses
+import io
 import json
+import re
 import subprocess
 import sys
 import urllib.error
@@ -25,16 +28,17 @@ from tests.e2e.support import Client, client, quick, running
 from tests.faults.attacks import abort, open_socket
 from tests.faults.process import daemon
 from whisper_live.config.model import AccessConfig, Config, ListenConfig, LogConfig
+from whisper_live.observability.log import setup
 from whisper_live.server.access import Access, Denied
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import word_text, write_speech
 
-KEY = "s3cret-key"
+KEY, BOBS_KEY = "s3cret-key-of-alice", "other-key-of-bob"
 
 
 def guarded(folder: Path, **access: Any) -> Config:
     keys = folder / "keys"
-    keys.write_text(f"# who they are\nalice {KEY}\nbob other-key\n", "utf-8")
+    keys.write_text(f"# who they are\nalice {KEY}\nbob {BOBS_KEY}\n", "utf-8")
     settings = AccessConfig(keys_file=str(keys), **access)
     return dataclasses.replace(quick(), access=settings)
 
@@ -150,7 +154,7 @@ async def test_sessions_of_one_key_are_counted_together(tmp_path: Path) -> None:
     config = guarded(tmp_path)
     limits = dataclasses.replace(config.limits, max_sessions_per_key=1)
     alice = {"Authorization": f"Bearer {KEY}"}
-    bob = {"Authorization": "Bearer other-key"}
+    bob = {"Authorization": f"Bearer {BOBS_KEY}"}
     async with running(dataclasses.replace(config, limits=limits)) as server:
         async with client(server, additional_headers=alice) as first:
             await first.hello()
@@ -249,6 +253,81 @@ async def test_a_foreign_page_gets_403_on_the_wire_and_is_counted() -> None:
     assert refused.value.response.status_code == 403
     assert b'rejected_total{reason="foreign_origin"} 1.0' in page
     assert b'rejected_total{reason="foreign_host"} 1.0' in page
+
+
+# -------------------------------------------------------------------- refusals logged
+
+
+def banned(log: str) -> list[str]:
+    """The addresses that fail2ban would find with the filter that we ship."""
+    filter_ = configparser.ConfigParser(interpolation=None)
+    filter_.read(Path(__file__).parents[2] / "systemd/fail2ban-filter.conf")
+    definition = filter_["Definition"]
+    patterns = [
+        each.replace("<kinds>", definition["kinds"]).replace("<HOST>", "([0-9a-f.:]+)")
+        for each in definition["failregex"].splitlines()
+    ]
+    return [
+        found[1]
+        for line in log.splitlines()
+        for pattern in patterns
+        if (found := re.search(pattern, line))
+    ]
+
+
+def metrics_status(port: int, headers: Mapping[str, str]) -> int:
+    url = f"http://127.0.0.1:{port}/metrics"
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)))
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
+@pytest.mark.parametrize("log_format", ["plain", "json"])
+async def test_each_refusal_is_one_line_with_kind_and_peer(
+    log_format: str, tmp_path: Path
+) -> None:
+    config = guarded(tmp_path, trusted_proxies="127.0.0.0/8")
+    stream = io.StringIO()
+    setup(LogConfig(log_format=log_format), stream)
+    upgrades: list[dict[str, Any]] = [
+        {"additional_headers": {"Authorization": "Bearer wrong"}},
+        {"origin": "https://evil.example"},
+    ]
+    async with running(config) as server:
+        for number, options in enumerate(upgrades, 1):
+            headers = options.setdefault("additional_headers", {})
+            headers["X-Forwarded-For"] = f"203.0.113.{number}"
+            with pytest.raises(InvalidStatus):
+                await greet(server, **options)
+        for key in ("", "wrong"):
+            headers = {
+                "X-Forwarded-For": "203.0.113.3",
+                "Authorization": f"Bearer {key}",
+            }
+            assert await asyncio.to_thread(metrics_status, server.port, headers) == 401
+        for changes in ({"token": "wrong"}, {"token": KEY, "task": "dance"}):
+            async with client(server) as peer:
+                await peer.hello(**changes)
+                assert await peer.rest() == 1008
+        async with client(server) as peer:
+            await peer.send("no handshake")
+            assert await peer.rest() == 1008
+    log = stream.getvalue()
+    lines = re.findall(r"refused (kind=\w+ peer=[\d.]+)", log)
+    assert lines == [
+        "kind=wrong_key peer=203.0.113.1",
+        "kind=foreign_origin peer=203.0.113.2",
+        "kind=metrics peer=203.0.113.3",
+        "kind=wrong_key peer=203.0.113.3",
+        "kind=wrong_key peer=127.0.0.1",
+        "kind=handshake_task peer=127.0.0.1",
+        "kind=handshake_json peer=127.0.0.1",
+    ]
+    # No page may get its visitors banned.
+    assert banned(log) == ["203.0.113.1", "203.0.113.3", *["127.0.0.1"] * 3]
 
 
 # -------------------------------------------------------------------------- the canary

@@ -8,16 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
+import json
 import os
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 
@@ -26,15 +32,24 @@ from tests.faults.attacks import abort, open_raw
 from tests.faults.certificates import certificate
 from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
 from whisper_live import cli
+from whisper_live.audio import Samples
 from whisper_live.config.model import Config, LogConfig
 from whisper_live.errors import ConfigError
 from whisper_live.inference.types import Outcome, Request
-from whisper_live.server import recorder, systemd
+from whisper_live.server import process, recorder, systemd
+from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.process import run
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
 
 ROOT = Path(__file__).parents[2]
+
+
+def commands() -> Samples:
+    """Seven seconds of speech that the demo model knows."""
+    with wave.open(str(ROOT / "tests/data/speech/commands.wav")) as recording:
+        pcm = recording.readframes(recording.getnframes())
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
 @contextlib.asynccontextmanager
@@ -71,11 +86,11 @@ async def test_a_second_sigterm_cuts_short(tmp_path: Path) -> None:
     slow = ("--oracle-call-s", "30", "--drain-timeout-s", "60")
     async with daemon(tmp_path, *slow) as server, talking(server.port, 1) as peer:
         server.kill()
-        await wait_until(lambda: "draining 1 sessions" in server.log)
+        await wait_until(lambda: "draining 1 session\n" in server.log)
         server.kill()
         assert await peer.rest() == 1012
         assert await server.ended() == 0
-        assert "closed without their last text" in server.log
+        assert "1 session closed without the last text\n" in server.log
 
 
 async def test_the_drain_has_a_limit() -> None:
@@ -87,7 +102,46 @@ async def test_the_drain_has_a_limit() -> None:
             await asyncio.wait_for(closing, 10)
 
 
+async def test_every_line_is_json_where_the_log_is(tmp_path: Path) -> None:
+    flags = ("--log-format", "json")
+    async with daemon(tmp_path, *flags, wait=False) as server:
+        assert server.process.stdout is not None
+        listening = json.loads(await server.process.stdout.readline())
+        assert listening["message"].startswith("listening on ws://127.0.0.1:")
+        server.kill()
+        assert await server.ended() == 0
+        assert await server.process.stdout.read() == b""
+        messages = [json.loads(line)["message"] for line in server.log.splitlines()]
+    assert "1 call at a time, 4 rows each" in messages[0]
+    assert messages[1] == "stopping"
+    assert re.fullmatch(r"stopped after \d+ s", messages[-1])
+
+
+def test_a_start_that_cannot_be_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--engine", "oracle", "--keys-file", "/nowhere", "--log-format", "json")
+    assert cli.main(["serve", *flags]) == 2
+    line = json.loads(capsys.readouterr().err)
+    assert line["level"] == "error"
+    assert line["message"].startswith("whisper-live: cannot read the key file")
+
+
+def test_a_bug_is_one_entry_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(process, "_announce", fail)
+    flags = ("--engine", "oracle", "--port", "0", "--log-format", "json")
+    assert cli.main(["serve", *flags]) == 1
+    *_, last = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (last["level"], last["message"]) == ("critical", "the daemon failed")
+    assert "KeyError" in last["error"]
+
+
 # ---------------------------------------------------------------------------- reload
+
+ONE, TWO = "the-first-key-of-alice", "her-second-key-is-this"
 
 
 async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session(
@@ -104,7 +158,7 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
 
     first = certificate(tmp_path, "one")
     keys, settings = tmp_path / "keys", tmp_path / "settings.toml"
-    keys.write_text("alice one\n")
+    keys.write_text(f"alice {ONE}\n")
     settings.write_text('log-level = "info"\n')
     flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
     flags += ["--keys-file", str(keys), "--config", str(settings)]
@@ -117,16 +171,16 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
                 "additional_headers": {"Authorization": f"Bearer {key}"},
             }
 
-        async with talking(server.port, 1, 2, **bearer("one")) as old:
+        async with talking(server.port, 1, 2, **bearer(ONE)) as old:
             assert shown(old) == first
             second = certificate(tmp_path, "two")
-            keys.write_text("alice two\n")
+            keys.write_text(f"alice {TWO}\n")
             settings.write_text('log-level = "warning"\n')
             server.kill(signal.SIGHUP)
-            await wait_until(lambda: server.log.count("1 keys in force") == 2)
+            await wait_until(lambda: server.log.count("1 key in force") == 2)
             # The line above comes before the certificate is read; a first connection
             # with the new key proves that all of it is done.
-            async with talking(server.port, 3, **bearer("two")) as new:
+            async with talking(server.port, 3, **bearer(TWO)) as new:
                 assert shown(new) == second
                 await new.end()
                 assert await new.rest() == 1000
@@ -139,11 +193,35 @@ async def test_sighup_takes_certificate_keys_and_level_over_and_drops_no_session
         server.kill(signal.SIGHUP)
         await wait_until(lambda: len(server.log.splitlines()) > lines)
         assert "line 1: expected 'name key'" in server.log
-        async with talking(server.port, 4, **bearer("two")) as still:
+        async with talking(server.port, 4, **bearer(TWO)) as still:
             await still.end()
             await still.rest()
             assert still.words == [4]
     assert "opened" not in "\n".join(server.log.splitlines()[lines:])  # the new level
+
+
+async def test_a_certificate_without_its_key_holds_up_neither_keys_nor_connections(
+    tmp_path: Path,
+) -> None:
+    first = certificate(tmp_path, "one")
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice {ONE}\n")
+    flags = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    async with daemon(tmp_path, *flags, "--keys-file", str(keys)) as server:
+        old_key = (tmp_path / "key.pem").read_bytes()
+        certificate(tmp_path, "two")
+        (tmp_path / "key.pem").write_bytes(old_key)
+        keys.write_text(f"alice {TWO}\n")  # the first one was stolen, say
+        server.kill(signal.SIGHUP)
+        await wait_until(lambda: "not everything was read again" in server.log)
+        bearer = {"additional_headers": {"Authorization": f"Bearer {TWO}"}}
+        async with talking(server.port, 1, ssl=trusted, **bearer) as peer:
+            tls = peer.socket.transport.get_extra_info("ssl_object")
+            assert tls.getpeercert(True) == first
+            await peer.end()
+            assert await peer.rest() == 1000
+        assert peer.words == [1]
 
 
 # --------------------------------------------------------------------------- systemd
@@ -306,6 +384,88 @@ async def test_a_lost_gpu_ends_the_process_with_its_own_code(tmp_path: Path) -> 
     assert "the engine is lost" in server.log
 
 
+async def test_a_batch_worker_that_fails_makes_the_daemon_unready_and_exit_with_3(
+    tmp_path: Path,
+) -> None:
+    slow = ("--oracle-call-s", "30", "--drain-timeout-s", "60")
+    async with daemon(
+        tmp_path, *slow, program=INJECTED, environment={"FAULT": "worker"}
+    ) as server:
+        async with talking(server.port, 1, 2) as peer:
+            assert await peer.rest() == 1012  # at once: nothing is waited for
+            assert await server.ended() == 3
+    assert "no more engine calls can be started" in server.log
+    assert "closed without their last text" not in server.log
+
+
+async def test_a_server_whose_worker_has_failed_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*, now: float) -> None:
+        raise KeyError(1)
+
+    async with running() as server:
+        page = await asyncio.to_thread(get, server.port, "/readyz")
+        assert page == (200, "ready\n")
+        monkeypatch.setattr(server.worker._batcher, "take", fail)
+        server.worker.cancel(0)  # wakes it
+        await server.worker.lost.wait()
+        page = await asyncio.to_thread(get, server.port, "/readyz")
+        assert page == (503, "not ready\n")
+
+
+@pytest.mark.slow
+async def test_a_daemon_that_may_have_no_further_thread_goes_on(tmp_path: Path) -> None:
+    """The limits are lowered after its start, as by an operator or a neighbour."""
+    program = ("-m", "whisper_live", "serve", "--model", "demo", "--port", "0")
+    async with daemon(tmp_path, "--audio-rate", "0", program=program) as server:
+        process = psutil.Process(server.process.pid)
+        threads = process.num_threads()
+        most_bytes = process.memory_info().vms + (4 << 20)  # half a thread's stack
+        process.rlimit(psutil.RLIMIT_AS, (most_bytes, most_bytes))
+        process.rlimit(psutil.RLIMIT_NPROC, (1, 1))
+        for _ in range(2):
+            async with connect(f"ws://127.0.0.1:{server.port}") as sock:
+                peer = Client(sock)
+                await peer.hello(final_pass=True)
+                await peer.say(commands())
+                await peer.end()
+                assert await peer.rest() == 1000
+                assert list(peer.completed.values())[0] == " Turn on the kitchen light."
+                assert "final_transcript" in peer.messages[-1]
+        assert process.num_threads() == threads
+        assert (await asyncio.to_thread(get, server.port, "/readyz"))[0] == 200
+        server.kill()
+        assert await server.ended() == 0
+    assert "start new thread" not in server.log
+
+
+async def test_the_watchdog_survives_a_process_without_file_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert systemd.notify("WATCHDOG=1") is False
+
+
+async def test_a_part_of_a_session_that_fails_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not only what it did, with a client that waits for ever."""
+
+    async def fail(self: Keepalive) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Keepalive, "run", fail)
+    async with running() as server, client(server) as peer:
+        await peer.hello()
+        assert await peer.rest() == 1011
+    assert peer.messages[-1]["message"] == "internal error"
+
+
 class Exhausted(OracleEngine):
     """Runs out of memory on every batch that has a row of the first second."""
 
@@ -343,22 +503,37 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
     ("flags", "says"),
     [
         (("--engine", "local", "--model", "./no-such-model"), "no such directory"),
+        (("--engine", "local", "--model", "smal"), "; did you mean small?"),
+        (("--engine", "local", "--models", "tiny,smal"), "model 'smal' is neither"),
+        (("--engine", "local", "--final-model", "./no"), "no such directory"),
+        (("--engine", "local", "--model-for-language", "de=a/b/c"), "'a/b/c'"),
         (("--host", "0.0.0.0"), "--keys-file"),
+        (("--host", ""), "every address can be reached from other machines"),
         (("--keys-file", "/nonexistent"), "cannot read the key file"),
         (("--tls-cert", "/nonexistent"), "cannot load the certificate"),
         (("--record", "/proc/nowhere"), "cannot write recordings"),
-        (("--port", "TAKEN"), "cannot listen"),
+        (("--trusted-proxies", "nonsense"), "trusted-proxies: 'nonsense' must be"),
+        (("--tls-cert", __file__), "it or its key is no PEM"),
+        (("--tls-key", "key.pem"), "tls-key without tls-cert"),
+        (("--port", "TAKEN"), "cannot listen on 127.0.0.1:TAKEN: Address already"),
+        (("--host", "localhost", "--port", "TAKEN"), "cannot listen on localhost:"),
+        (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1:0"),
+        (("--host", "nowhere.invalid", "--insecure"), "cannot listen on nowhere."),
     ],
 )
-def test_a_start_that_cannot_be_says_why_in_one_line(
-    flags: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+def test_a_start_that_cannot_be_says_why_in_one_line_and_loads_nothing(
+    flags: tuple[str, ...],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(process, "load_engine", pytest.fail)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         given = [flag.replace("TAKEN", port) for flag in flags]
         assert cli.main(["serve", "--engine", "oracle", "--port", "0", *given]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("whisper-live: ") and says in last
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("whisper-live: ") and says.replace("TAKEN", port) in line
 
 
 def test_an_inherited_socket_on_all_addresses_is_an_exposure(
@@ -370,15 +545,44 @@ def test_an_inherited_socket_on_all_addresses_is_an_exposure(
             run(Config())
 
 
+def fill_disk(descriptor: int) -> None:
+    """From now on there is no space for what is written there."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, descriptor)
+    os.close(full)
+
+
+@pytest.mark.parametrize("is_full_before", [True, False])
 async def test_a_full_disk_ends_a_recording_and_not_its_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    is_full_before: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(
-        recorder, "_private", lambda path: os.open("/dev/full", os.O_WRONLY)
-    )
+    opened, started = recorder._private, recorder.Recorder.__init__
+
+    def private(path: Path) -> int:
+        descriptor = opened(path)
+        if is_full_before:
+            fill_disk(descriptor)
+        return descriptor
+
+    def start(self: recorder.Recorder, *given: Any, **named: Any) -> None:
+        started(self, *given, **named)
+        fill_disk(self._log.fileno())
+
+    monkeypatch.setattr(recorder, "_private", private)
+    monkeypatch.setattr(recorder.Recorder, "__init__", start)
     config = dataclasses.replace(quick(), log=LogConfig(record=str(tmp_path)))
     numbers = list(range(60))
     async with running(config) as server:
         peer = await whole_session(server, write_speech([numbers], pause_s=0.8)[0])
     assert peer.words == numbers
-    assert "its recording ends here" in caplog.text
+    [error] = [
+        each.getMessage() for each in caplog.records if each.levelname == "ERROR"
+    ]
+    what = "it is not recorded" if is_full_before else "its recording ends here"
+    assert error.startswith(f"{what}: [Errno 28] No space left on device: '{tmp_path}/")
+    assert error.endswith(".jsonl'")
+    left = [path.read_text() for path in tmp_path.iterdir()]
+    assert left == [] if is_full_before else left[0].startswith('{"')

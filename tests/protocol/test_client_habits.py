@@ -19,6 +19,7 @@ from tests.protocol.conversation import (
     converse,
     messages,
     partial,
+    segments,
 )
 from tests.protocol.golden import record
 from tests.protocol.upstream import (
@@ -132,8 +133,8 @@ async def test_sentences_may_repeat(wav: Path, tmp_path: Path) -> None:
         said = [completed(n, n + 0.5, " Yes.") for n in range(3)]
         for count in range(3):
             preview = partial(count, count + 0.5, " Yes.")
-            await wire.send(protocol.segments(wire.uid, [*said[:count], preview]))
-            await wire.send(protocol.segments(wire.uid, said[: count + 1]))
+            await wire.send(segments(wire.uid, [*said[:count], preview]))
+            await wire.send(segments(wire.uid, said[: count + 1]))
         await talk_end(wire)
 
     async def talk_end(wire: Wire) -> None:
@@ -252,7 +253,7 @@ async def test_a_client_that_reconnects_brings_its_uid_again(
             await wire.close(1012)
             return
         said = [completed(0, 1, " Here again.")]
-        await wire.send(protocol.segments(wire.uid, said))
+        await wire.send(segments(wire.uid, said))
         await wire.hold(10)
 
     # On 1.9.2 a close frame is an error, and after an error it does not come back.

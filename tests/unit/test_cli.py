@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +122,13 @@ def test_every_type_of_setting_survives_every_source(
         (["serve", "--port", "many"], "argument --port: invalid int value: 'many'"),
         (["serve", "--hangover-ms", "nan"], "invalid number value: 'nan'"),
         (["serve", "--engine", "other"], "argument --engine: invalid choice: 'other'"),
-        (["serve", "--prot", "1"], "unrecognized arguments: --prot 1"),
+        (["serve", "--prot", "1"], "arguments: --prot 1; did you mean --port?"),
+        (["serve", "--prot=1"], "arguments: --prot=1; did you mean --port?"),
+        (["serve", "--zzz"], "unrecognized arguments: --zzz (see whisper-live serve"),
+        (["serve", "--vad-gian", "2"], "did you mean --vad-gain?"),
+        (["stream", "a", "--spede", "2"], "did you mean --speed?"),
+        (["serv"], "; did you mean serve?"),
+        (["serve", "--engine", "orcale"], "; did you mean oracle?"),
         (["serve", "--vad-release", "0.9"], "vad-release must not be above"),
         (["serve", "--config", "absent.toml"], "absent.toml"),
         (["dance"], "invalid choice: 'dance'"),
@@ -146,7 +153,7 @@ def test_wrong_configuration_is_one_line_and_exit_2(
     ("content", "complaint"),
     [
         ("prot = 1\nport = 2\ncolour = 'red'\n", "unknown settings: colour, prot"),
-        ("max_sessions = 5\n", "unknown settings: max_sessions"),
+        ("max_sessions = 5\n", "max_sessions; did you mean max-sessions?"),
         ("[serve]\nport = 1\n", "unknown settings: serve"),
         ("port = [1, 2]\n", "port must be a single value"),
         ("port = \n", "Invalid value"),
@@ -195,6 +202,58 @@ def test_interrupt_is_130_and_silent(
     assert capsys.readouterr().err == ""
 
 
+def test_a_variable_that_is_nearly_a_settings_is_told(
+    served: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WHISPER_LIVE_KEY", "of-a-client")
+    monkeypatch.setenv("WHISPER_LIVE_ELSEWHERE", "of another program")
+    served.serve()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("WHISPER_LIVE_MAX_SESSION", "1")
+    assert served.serve().limits.max_sessions == 64
+    assert capsys.readouterr().err == (
+        "whisper-live: WHISPER_LIVE_MAX_SESSION is no setting; "
+        "did you mean WHISPER_LIVE_MAX_SESSIONS?\n"
+    )
+
+
+def flags_in_help(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*argv])
+    assert stop.value.code == 0
+    flags = re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE)
+    return [flag for flag in flags if not flag.startswith("--no-")]
+
+
+def test_help_shows_a_commands_own_options_first_and_few_settings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = flags_in_help(capsys, "transcribe", "--help")
+    settings = ["--config", "--model", "--device", "--latency"]
+    assert flags[-5:] == ["--help-all", *settings]
+    assert {"--format", "--output-dir", "--language"} <= set(flags[:-5])
+    assert len(flags_in_help(capsys, "serve", "--help")) < 20
+
+
+@pytest.mark.parametrize("name", ["serve", "transcribe", "doctor"])
+def test_all_settings_are_behind_help_all(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = flags_in_help(capsys, name, "--help-all")
+    offered = [each.flag for each in cli.COMMANDS[name].settings()]
+    assert flags[-len(offered) :] == offered
+
+
+def test_a_command_of_few_settings_shows_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = flags_in_help(capsys, "stream", "--help")
+    assert flags[-3:] == ["--config", "--host", "--port"]
+    assert "--help-all" not in flags
+
+
 def test_help_and_version_load_nothing_heavy() -> None:
     """Measured 0.06 s; importing CTranslate2 alone takes over half a second."""
     code = (
@@ -219,7 +278,7 @@ def test_replay_judges_a_log(
     log = tmp_path / "session.jsonl"
     log.write_text("no log at all\n")
     assert cli.main(["replay", str(log)]) == 1
-    assert "cannot be replayed" in capsys.readouterr().err
+    assert "cannot be replayed: it is not an event log" in capsys.readouterr().err
     assert cli.main(["replay", "absent.jsonl"]) == 2
 
 

@@ -1,18 +1,21 @@
 """The client's copy of the transcript, and how it is written down.
 
 Owns the folding of updates into completed captions and one partial, and the
-renderings text, SRT, WebVTT and JSON.  Knows nothing of sockets, wires or files.
+renderings text, SRT, WebVTT and JSON.  Where subtitles are split is ``subtitles``'
+affair.  Knows nothing of sockets, wires or files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from whisper_live.audio import samples_to_s
+from whisper_live.client.subtitles import Cue, Layout, split_into_cues, timed_words
 from whisper_live.inference.types import Word
+from whisper_live.protocols.jsonl import dropped_object, word_object
 from whisper_live.session.updates import Dropped, Segment, Update
 
 __all__ = ["RENDERERS", "Caption", "Captions"]
@@ -65,70 +68,71 @@ def _caption(segment: Segment) -> Caption:
     )
 
 
-def _as_text(captions: Captions) -> str:
+def _as_text(captions: Captions, layout: Layout) -> str:
     return "".join(f"{caption.text}\n" for caption in captions.completed)
 
 
-def _as_srt(captions: Captions) -> str:
+def _as_srt(captions: Captions, layout: Layout) -> str:
     blocks = [
-        f"{number}\n{_span(caption, ',')}\n{caption.text}\n"
-        for number, caption in enumerate(captions.completed, start=1)
+        f"{number}\n{_span(cue, ',')}\n{_lines(cue)}\n"
+        for number, cue in enumerate(_cues(captions, layout), start=1)
     ]
     return "\n".join(blocks)
 
 
-def _as_vtt(captions: Captions) -> str:
+def _as_vtt(captions: Captions, layout: Layout) -> str:
     blocks = [
-        f"{_span(caption, '.')}\n{_escaped(caption.text)}\n"
-        for caption in captions.completed
+        f"{_span(cue, '.')}\n{_escaped(_lines(cue))}\n"
+        for cue in _cues(captions, layout)
     ]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def _as_json(captions: Captions) -> str:
+def _cues(captions: Captions, layout: Layout) -> list[Cue]:
+    words = [
+        word
+        for caption in captions.completed
+        for word in timed_words(
+            caption.text, caption.start_s, caption.end_s, caption.words
+        )
+    ]
+    return split_into_cues(words, layout)
+
+
+def _lines(cue: Cue) -> str:
+    return "\n".join(cue.lines)
+
+
+def _as_json(captions: Captions, layout: Layout) -> str:
     segments: Sequence[dict[str, Any]] = [
         {
             "start": round(caption.start_s, 3),
             "end": round(caption.end_s, 3),
             "text": caption.text,
         }
-        | ({"words": [_word(w) for w in caption.words]} if caption.words else {})
+        | ({"words": [word_object(w) for w in caption.words]} if caption.words else {})
         for caption in captions.completed
     ]
     content = {
         "language": captions.language,
         "text": " ".join(caption.text for caption in captions.completed),
         "segments": segments,
-        "dropped": [
-            {
-                "start": _seconds(span.start),
-                "end": _seconds(span.end),
-                "reason": span.reason,
-            }
-            for span in captions.dropped
-        ],
+        "dropped": [dropped_object(span) for span in captions.dropped],
     }
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
-def _word(word: Word) -> dict[str, Any]:
-    return {
-        "word": word.text,
-        "start": _seconds(word.start),
-        "end": _seconds(word.end),
-        "probability": round(word.probability, 4),
-    }
+# What a finished transcript looks like as a file; the layout is for subtitles.
+RENDERERS: dict[str, Callable[[Captions, Layout], str]] = {
+    "text": _as_text,
+    "srt": _as_srt,
+    "vtt": _as_vtt,
+    "json": _as_json,
+}
 
 
-def _seconds(position: int) -> float:
-    return round(samples_to_s(position), 3)
-
-
-RENDERERS = {"text": _as_text, "srt": _as_srt, "vtt": _as_vtt, "json": _as_json}
-
-
-def _span(caption: Caption, mark: str) -> str:
-    return f"{_clock(caption.start_s, mark)} --> {_clock(caption.end_s, mark)}"
+def _span(cue: Cue, mark: str) -> str:
+    return f"{_clock(cue.start_s, mark)} --> {_clock(cue.end_s, mark)}"
 
 
 def _clock(seconds: float, mark: str) -> str:

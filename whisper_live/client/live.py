@@ -26,16 +26,23 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidMessage,
     InvalidStatus,
     InvalidURI,
 )
 
 from whisper_live.client.chunks import Chunk
+from whisper_live.client.reach import advice, trust
 from whisper_live.errors import WhisperLiveError
 from whisper_live.protocols.whisperlive import client as wire
 
 __all__ = ["Arrival", "LiveClient", "connect", "paced"]
 
+_STATUS_HINTS = {
+    200: "; something answers there that is no live transcription server",
+    401: "; show it a key that it knows",
+    404: "; something answers there that is no live transcription server",
+}
 _READY_TIMEOUT_S = 60.0  # a server that is still loading its model takes that long
 
 Clock = Callable[[], float]
@@ -135,20 +142,22 @@ async def connect(
     language: str | None = None,
     task: str = "transcribe",
     key: str | None = None,
+    ca: str | None = None,
     clock: Clock = time.monotonic,
     ready_timeout_s: float = _READY_TIMEOUT_S,
     **options: Any,
 ) -> AsyncIterator[LiveClient]:
     """A client of the server at ``url``, admitted and ready to be sent audio.
 
-    ``key`` is shown to a server that wants one; ``options`` go into the handshake, as
-    in docs/wire.md.  Raises ``Overloaded`` when the server asks to come back later,
+    ``key`` is shown to a server that wants one; ``ca`` is a file of certificates to
+    trust in place of the system's; ``options`` go into the handshake, as in
+    docs/wire.md.  Raises ``Overloaded`` when the server asks to come back later,
     ``WhisperLiveError`` when it refuses or cannot be reached.
     """
     handshake = wire.handshake(
         language=language, task=task, audio_format=audio_format, **options
     )
-    socket = await _open(url, handshake, key, ready_timeout_s)
+    socket = await _open(url, handshake, key, ca, ready_timeout_s)
     try:
         yield LiveClient(socket, clock=clock)
     finally:
@@ -156,12 +165,21 @@ async def connect(
 
 
 async def _open(
-    url: str, handshake: Mapping[str, Any], key: str | None, ready_timeout_s: float
+    url: str,
+    handshake: Mapping[str, Any],
+    key: str | None,
+    ca: str | None,
+    ready_timeout_s: float,
 ) -> ClientConnection:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    context = trust(ca) if url.lower().startswith("wss:") else None
     try:
         socket = await open_socket(
-            url, additional_headers=headers, compression=None, max_size=None
+            url,
+            additional_headers=headers,
+            compression=None,
+            max_size=None,
+            ssl=context,
         )
         try:
             await socket.send(json.dumps(handshake))
@@ -177,10 +195,13 @@ async def _open(
         raise WhisperLiveError(f"{url} did not answer in time") from error
     except InvalidStatus as error:
         status = error.response.status_code
-        hint = "; show it a key that it knows" if status == 401 else ""
+        hint = _STATUS_HINTS.get(status, "")
         raise WhisperLiveError(f"{url} refused with HTTP {status}{hint}") from error
     except (OSError, InvalidHandshake, InvalidStatus, InvalidURI) as error:
-        raise WhisperLiveError(f"no server at {url}: {error}") from error
+        told = await asyncio.to_thread(advice, url, error)
+        if not told and isinstance(error, InvalidMessage):
+            told = "something answers there that speaks another protocol"
+        raise WhisperLiveError(f"no server at {url}: {told or error}") from error
 
 
 async def _ready(socket: ClientConnection) -> None:

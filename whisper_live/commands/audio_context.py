@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from whisper_live.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples, s_to_samples
-from whisper_live.commands.capacity import write_setting
+from whisper_live.commands.capacity import check_writable, write_setting
 from whisper_live.config.model import Config, EngineConfig
 from whisper_live.errors import ConfigError, DecodeError
 from whisper_live.inference.ctranslate2.engine import load
@@ -29,6 +29,7 @@ from whisper_live.inference.types import DecodeOptions, Hypothesis, Request, Req
 from whisper_live.media.files import read_file
 from whisper_live.session.endpointing import speech_spans
 from whisper_live.session.options import VadOptions
+from whisper_live.text.counted import counted
 from whisper_live.text.wer import plain_words, word_errors
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors
@@ -109,6 +110,8 @@ async def read_with(
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Measure, print one line per floor and the advice; 1 if there is no speech."""
+    if arguments.write:
+        check_writable(Path(arguments.write))
     utterances: list[Samples] = []
     detector = speech_detectors(config.speech)
     for name in arguments.files:
@@ -133,7 +136,7 @@ async def _measure(
     config: Config, utterances: Sequence[Samples], language: str | None
 ) -> list[Reading]:
     seconds = sum(map(len, utterances)) / SAMPLE_RATE
-    print(f"{len(utterances)} utterances, {seconds:.0f} s of speech")
+    print(f"{counted(len(utterances), 'utterance')}, {seconds:.0f} s of speech")
     print(f"{'floor':>6}{'words changed':>16}{'engine s per audio s':>23}")
     readings: list[Reading] = []
     for floor in FLOORS:

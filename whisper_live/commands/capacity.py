@@ -18,10 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisper_live.client.live import connect
+from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.server.process import load_engine
@@ -31,8 +33,9 @@ from whisper_live.testing.load.material import Speech
 from whisper_live.testing.load.search import largest
 from whisper_live.testing.load.speaker import Dialogue
 from whisper_live.testing.load.summary import Objective, Percentiles
+from whisper_live.text.counted import counted
 
-__all__ = ["Trials", "line", "run", "write_setting"]
+__all__ = ["Trials", "check_writable", "line", "run", "write_setting"]
 
 _MOST = 1024  # streams from one machine: its own CPU comes to an end before
 
@@ -89,7 +92,7 @@ def line(run: Run) -> str:
     """One run in one line."""
     summary = run.summary
     return (
-        f"{run.crowd.clients:4d} streams: partial lag p50/p95 "
+        f"{counted(run.crowd.clients, 'stream'):>11}: partial lag p50/p95 "
         f"{_pair(summary.partial_lag)} s, "
         f"text stands {_pair(summary.stands)} s, "
         f"finals {_pair(summary.final_after_speech)} s, "
@@ -117,23 +120,41 @@ def _show_progress(gone_s: float, total_s: float) -> None:
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Measure, print, write; the exit status."""
     if arguments.write:
-        _check_writable(Path(arguments.write))
-    logs = Path(arguments.logs or tempfile.mkdtemp(prefix="whisper-live-capacity-"))
-    try:
+        check_writable(Path(arguments.write))
+    with _folder(arguments.logs) as logs:
         found = asyncio.run(_measure(config, arguments, logs))
-    finally:  # what was measured before Ctrl-C can still be read
-        print(f"event logs of all streams: {logs}")
     if found == 0:
         raise WhisperLiveError("the objective is not met by a single stream")
-    print(f"{found} streams")
+    print(counted(found, "stream"))
     if arguments.write:
         write_setting(Path(arguments.write), "max-sessions", found)
         print(f"max-sessions = {found} written to {arguments.write}")
     return 0
 
 
+@contextlib.contextmanager
+def _folder(kept: str | None) -> Iterator[Path]:
+    """Where event logs go: a folder to keep, else one that is gone afterwards."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="whisper-live-capacity-") as folder:
+            yield Path(folder)
+        return
+    try:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create {kept}: {error.strerror}") from error
+    try:
+        yield Path(kept)
+    finally:  # what was measured before Ctrl-C can still be read
+        print(f"event logs of all streams: {kept}")
+
+
 async def _measure(config: Config, arguments: argparse.Namespace, logs: Path) -> int:
-    async with _server(config, arguments.url) as (url, is_demo):
+    given = server_url(arguments.url, "ws") if arguments.url else None
+    if given is not None:
+        async with connect(given, key=arguments.key):
+            pass  # or it says why nobody could be admitted
+    async with _server(config, given) as (url, is_demo):
         crowd = Crowd(
             clients=1,
             dialogue=Dialogue(
@@ -180,11 +201,14 @@ async def _server(config: Config, url: str | None) -> AsyncIterator[tuple[str, b
         yield f"ws://{config.listen.host}:{server.port}", engine.info.is_demo
 
 
-def _check_writable(path: Path) -> None:
-    """Before an hour of measuring, not after it."""
+def check_writable(path: Path) -> None:
+    """To be asked before an hour of measuring, not after it; raises ``ConfigError``."""
+    is_new = not path.exists()
     try:
         with path.open("a"):
             pass
+        if is_new:
+            path.unlink()
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 

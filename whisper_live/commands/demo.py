@@ -31,6 +31,7 @@ from whisper_live.testing.load.material import TAIL_S, SpokenWord, bare_words
 from whisper_live.testing.load.measure import measure
 from whisper_live.testing.load.sessionlog import Arrived, Sent, SessionLog
 from whisper_live.testing.recordings import ShippedRecording, shipped
+from whisper_live.text.counted import counted
 
 __all__ = ["difference", "run"]
 
@@ -56,7 +57,8 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     print(_latency(recording, arrivals))
     if errors:
         bound = f"{_MOST_WRONG[name]:.0%}"
-        print(f"{errors} of {len(said)} words are wrong, within the bound of {bound}:")
+        total = counted(len(said), "word")
+        print(f"wrong: {errors} of {total}, within the bound of {bound}:")
         print(f"([-said-] {{+heard+}}) {wrong}")
     else:
         print(f"all {len(said)} words are right")

@@ -9,14 +9,16 @@ import argparse
 import platform
 import resource
 import shutil
-import socket
 import subprocess
+import sysconfig
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
+from whisper_live.text.counted import counted
 
 __all__ = ["run"]
 
@@ -64,7 +66,9 @@ def _model(config: Config) -> Iterator[tuple[str, str]]:
     from whisper_live.inference import model_files as models
     from whisper_live.inference.ctranslate2 import devices
     from whisper_live.inference.model_folder import describe
+    from whisper_live.server.checks import check_models
 
+    check_models(config.engine)
     name = config.engine.model
     if name == models.AUTO:
         try:
@@ -99,45 +103,45 @@ def _device(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _access(config: Config) -> Iterator[tuple[str, str]]:
-    from whisper_live.server.access import Access, is_loopback
+    from whisper_live.server.access import is_loopback, open_to_others
+    from whisper_live.server.certificate import secret_of
+    from whisper_live.server.checks import check_exposure, check_secrets
 
     access, host = config.access, config.listen.host
-    Access(access, config.listen)  # reads the keys
-    for path in filter(None, (access.tls_cert, access.tls_key)):
-        open(path, "rb").close()
+    check_secrets(access)
+    for secret in (access.keys_file, access.tls_cert and secret_of(access)):
+        if secret and (fault := open_to_others(Path(secret))):
+            yield "warn", fault
+    check_exposure(access, config.listen)
     if is_loopback(host):
         yield "ok", f"{host} is reached from this machine alone"
     elif access.keys_file and access.tls_cert:
         yield "ok", f"{host} asks for keys, over TLS"
-    elif access.insecure:
-        yield "warn", f"{host} is reached from outside without keys and TLS"
     else:
-        yield "bad", f"{host} needs --keys-file and --tls-cert, or --insecure"
+        yield "warn", f"{host} is reached from outside without keys and TLS"
 
 
 def _port(config: Config) -> Iterator[tuple[str, str]]:
-    host, port = config.listen.host, config.listen.port
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(address)
-        except OSError as error:
-            hint = f"is it the daemon itself? whisper-live status --port {port}"
-            yield "warn", f"{host}:{port}: {error.strerror}; {hint}"
-        else:
-            yield "ok", f"{host}:{port} is free"
+    from whisper_live.server.checks import PORT_TAKEN, check_port
+
+    try:
+        check_port(config.listen)
+    except ConfigError as error:
+        if error.kind != PORT_TAKEN:
+            raise
+        yield "warn", str(error)  # perhaps by the daemon itself
+    else:
+        yield "ok", f"{config.listen.place} is free"
 
 
 def _files(config: Config) -> Iterator[tuple[str, str]]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * config.limits.max_sessions + 64
+    sessions = counted(config.limits.max_sessions, "session")
     if soft < needed:
         yield "warn", f"{soft} open files are few: ulimit -n {needed}, or the unit"
     else:
-        yield "ok", f"{soft} open files for {config.limits.max_sessions} sessions"
+        yield "ok", f"{soft} open files for {sessions}"
 
 
 def _unit(config: Config) -> Iterator[tuple[str, str]]:
@@ -147,9 +151,15 @@ def _unit(config: Config) -> Iterator[tuple[str, str]]:
     command = ["systemctl", "cat", UNIT]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        yield "warn", f"{UNIT} is not installed: systemd/README.md says how"
+        yield "warn", f"{UNIT} is not installed: {_units() / 'README.md'} says how"
     else:
         yield "ok", f"{UNIT} is installed"
+
+
+def _units() -> Path:
+    """Where the units lie: beside an installed package, else in its repository."""
+    installed = Path(sysconfig.get_path("data"), "share", "whisper-live", "systemd")
+    return installed if installed.is_dir() else Path("systemd")
 
 
 CHECKS: dict[str, Check] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from whisper_live.session import eventlog
+from whisper_live.text.counted import counted
 
 __all__ = ["run"]
 
@@ -24,10 +26,17 @@ def run(path: Path, *, verbose: bool = False) -> int:
                 if not step.is_same:
                     differing += 1
                     _show_difference(step)
+    except json.JSONDecodeError:
+        why = (
+            f"it breaks off behind step {steps}" if steps else "it is not an event log"
+        )
+        print(f"{path}: cannot be replayed: {why}", file=sys.stderr)
+        return 1
     except (OSError, ValueError, KeyError) as error:
         print(f"{path}: cannot be replayed: {error}", file=sys.stderr)
         return 1
-    print(f"{path}: {steps} steps, {differing} differ")
+    differ = "differs" if differing == 1 else "differ"
+    print(f"{path}: {counted(steps, 'step')}, {differing} {differ}")
     return 1 if differing else 0
 
 

@@ -24,9 +24,10 @@ from whisper_live.client.chunks import (
     webm_file_chunks,
 )
 from whisper_live.client.live import Arrival, connect
+from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError, WhisperLiveError
-from whisper_live.media.files import read_file
+from whisper_live.errors import ConfigError, DecodeError, WhisperLiveError
+from whisper_live.media.files import probe_file, read_file
 from whisper_live.protocols.base import Message
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.protocols.whisperlive.client import Follower
@@ -40,16 +41,12 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if not path.is_file():
         raise ConfigError(f"no such file: {path}")
-    url = arguments.url or f"ws://{_bracketed(config.listen.host)}:{config.listen.port}"
+    url = server_url(arguments.url or config.listen.place, "ws")
     captions = asyncio.run(_stream(url, path, arguments))
     if captions.dropped:
         losses = "; ".join(captions.losses())
         raise WhisperLiveError(f"the server gave up audio: {losses}")
     return 0
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captions:
@@ -68,6 +65,7 @@ async def _stream(url: str, path: Path, arguments: argparse.Namespace) -> Captio
         language=arguments.language,
         task=arguments.task,
         key=arguments.key,
+        ca=arguments.ca,
         initial_prompt=arguments.initial_prompt,
         hotwords=arguments.hotwords,
     ) as client:
@@ -88,11 +86,16 @@ def recording_chunks(path: Path, send: str) -> tuple[str, Iterator[Chunk]]:
     """The handshake's ``audio_format``, and the recording in that format.
 
     ``send`` is ``auto`` (a WebM file as it is, others as float32), ``float32``,
-    ``int16`` or ``webm``.
+    ``int16`` or ``webm``.  Raises ``DecodeError`` for a file that has to be decoded and
+    cannot be.
     """
     is_webm = path.suffix.lower() == ".webm"
     if is_webm and send in ("auto", "webm"):
         return "webm", webm_file_chunks(path)
+    try:
+        probe_file(path)
+    except DecodeError as error:
+        raise DecodeError(f"{path}: {error}", kind=error.kind) from error
     if send == "webm":
         return "webm", webm_chunks(read_file(path))
     audio_format = "float32" if send == "auto" else send

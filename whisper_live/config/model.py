@@ -54,13 +54,24 @@ class ListenConfig:
         9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
     )
 
+    @property
+    def place(self) -> str:
+        """As ``host:port``, an IPv6 address in brackets."""
+        return (
+            f"[{self.host}]:{self.port}"
+            if ":" in self.host
+            else f"{self.host}:{self.port}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AccessConfig:
     """Who may connect, and over what."""
 
     keys_file: str = setting(
-        "", "file of 'name key' lines; clients must then show a key; read again on HUP"
+        "",
+        "file of 'name key' lines, keys of 16 characters or more; clients must then "
+        "show a key; read again on HUP",
     )
     tls_cert: str = setting("", "certificate chain (PEM); turns TLS on")
     tls_key: str = setting("", "private key (PEM) of the certificate")
@@ -547,6 +558,8 @@ class Config:
         # These raise, if unreadable.
         self.engine.language_models, self.engine.further_models
         self.access.proxy_networks
+        if self.access.tls_key and not self.access.tls_cert:
+            raise ConfigError("tls-key without tls-cert would serve without TLS")
         if self.engine.final_model.count(","):
             raise ConfigError("final-model must name one model")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 import configargparse
 
 from whisper_live.config.model import Config
+from whisper_live.config.suggestion import did_you_mean, nearest
 from whisper_live.errors import ConfigError
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "add_settings",
     "all_settings",
     "build_config",
+    "count",
     "file_options",
     "finite",
+    "mistyped_variables",
     "positive",
     "settings_table",
 ]
@@ -97,8 +101,17 @@ def positive(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """A whole number above zero for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 finite.__name__ = "number"  # argparse puts these into its messages
 positive.__name__ = "positive number"
+count.__name__ = "positive whole number"
 
 
 def settings_table() -> str:
@@ -128,6 +141,9 @@ class Parser(argparse.ArgumentParser):
     """Complains with ``ConfigError`` and never exits by itself."""
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if wrong:
+            message += did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
@@ -135,6 +151,32 @@ class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # unt
     """A command's parser; it is given ``file_options`` and then ``add_settings``."""
 
     error = Parser.error
+
+    def parse_known_args(
+        self, *given: Any, **named: Any
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but what is not known ends here, where the flags are known."""
+        found, unknown = super().parse_known_args(*given, **named)
+        if unknown:
+            flag = next((each for each in unknown if each.startswith("--")), "")
+            hint = did_you_mean(flag.partition("=")[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
+
+
+def mistyped_variables(names: Iterable[str]) -> Iterator[str]:
+    """A complaint for each variable that nothing reads and that is nearly a setting's.
+
+    Others may have variables of the same prefix.
+    """
+    known = {each.variable for each in all_settings()}
+    known |= {ENVIRONMENT_PREFIX + name for name in ("CONFIG", "KEY", "CA")}
+    bare = {name.removeprefix(ENVIRONMENT_PREFIX) for name in known}
+    for name in sorted(names):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in known:
+            continue
+        if like := nearest(name.removeprefix(ENVIRONMENT_PREFIX), bare):
+            yield f"{name} is no setting; did you mean {ENVIRONMENT_PREFIX}{like}?"
 
 
 def file_options(settings: Sequence[Setting]) -> dict[str, Any]:
@@ -167,23 +209,53 @@ class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # u
             content = tomllib.loads(stream.read())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{stream.name}: {error}") from error
-        unknown = content.keys() - {each.key for each in all_settings()}
+        known = {each.key for each in all_settings()}
+        unknown = content.keys() - known
         if unknown:
             names = ", ".join(sorted(unknown))
-            raise ConfigError(f"{stream.name}: unknown settings: {names}")
+            hints = (did_you_mean(name, known) for name in sorted(unknown))
+            hint = next(filter(None, hints), "")
+            raise ConfigError(f"{stream.name}: unknown settings: {names}{hint}")
         for key, value in content.items():
             if not isinstance(value, str | bool | int | float):
                 raise ConfigError(f"{stream.name}: {key} must be a single value")
         return {key: str(content[key]) for key in content if key in self._used}
 
 
-def add_settings(parser: Any, settings: Sequence[Setting]) -> None:
-    """Offer the settings, and the flag that names a file of them."""
+class _HelpAll(argparse.Action):
+    """``--help`` with what it leaves out."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+        self.left_out: dict[argparse.Action, str] = {}  # and their help
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
+        for action, text in self.left_out.items():
+            action.help = text
+        parser.print_help()
+        parser.exit()
+
+
+def add_settings(
+    parser: Any, settings: Sequence[Setting], *, first: Collection[str] | None = None
+) -> None:
+    """Offer the settings, and the flag that names a file of them.
+
+    ``--help`` shows those whose fields are named in ``first``, ``--help-all`` all; None
+    is all in both.
+    """
     if not settings:
         return
-    offered = parser.add_argument_group(
-        "settings", f"flag, else environment, else {SETTINGS_FILE}, else default"
-    )
+    how = f"flag, else environment, else {SETTINGS_FILE}, else default"
+    left_out: dict[argparse.Action, str] = {}
+    if first is not None:
+        more = sum(each.field.name not in first for each in settings)
+        how += f"; --help-all shows {more} more"
+        help_all = parser.add_argument(
+            "--help-all", action=_HelpAll, help="show all settings as well, and exit"
+        )
+        left_out = help_all.left_out
+    offered = parser.add_argument_group("settings", how)
     offered.add_argument(
         "--config",
         metavar="FILE",
@@ -200,13 +272,17 @@ def add_settings(parser: Any, settings: Sequence[Setting]) -> None:
             kind["type"] = finite
         elif each.field.metadata["choices"]:
             kind = {"choices": each.field.metadata["choices"]}
-        offered.add_argument(
+        text = each.field.metadata["help"].replace("%", "%%")
+        is_shown = first is None or each.field.name in first
+        action = offered.add_argument(
             each.flag,
             default=default,
             env_var=each.variable,
-            help=each.field.metadata["help"].replace("%", "%%"),
+            help=text if is_shown else argparse.SUPPRESS,
             **kind,
         )
+        if not is_shown:
+            left_out[action] = text
 
 
 def build_config(chosen: Mapping[str, Any]) -> Config:

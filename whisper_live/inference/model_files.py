@@ -16,6 +16,7 @@ from pathlib import Path
 from faster_whisper.utils import _MODELS as STOCK_MODELS  # pinned below 1.3
 
 from whisper_live.config.model import EngineConfig
+from whisper_live.config.suggestion import did_you_mean
 from whisper_live.errors import ConfigError
 from whisper_live.inference import model_hub as hub
 from whisper_live.inference import model_packages as packages
@@ -28,6 +29,7 @@ __all__ = [
     "STOCK_MODELS",
     "auto_wants",
     "cached",
+    "check_name",
     "cache_directory",
     "installed",
     "locate",
@@ -101,6 +103,15 @@ def look(config: EngineConfig) -> Located | None:
     if found := _here(config):
         return found
     return _local(config, _repository(config.model), _verified)
+
+
+def check_name(config: EngineConfig) -> None:
+    """Raises ``ConfigError`` for a name, not ``auto``, that means nothing.
+
+    A directory is looked into; neither network nor weights are.
+    """
+    if _here(config) is None:
+        hub.cached(config, _repository(config.model))
 
 
 def look_auto(config: EngineConfig, device: str) -> Located:
@@ -223,6 +234,7 @@ def _repository(name: str) -> str:
         raise ConfigError(
             f"model {name!r} is neither a directory, nor owner/name on the hub, nor "
             f"one of {AUTO}, {DEMO}, {', '.join(STOCK_MODELS)}"
+            f"{did_you_mean(name, (AUTO, DEMO, *STOCK_MODELS))}"
         )
     return repository
 

@@ -20,13 +20,13 @@ _CALL_BYTES = 450_000_000  # that calls work in; bounded, whatever the batch siz
 class ModelFacts:
     """What a model folder says about itself.
 
-    ``min_context_s``: shortest audio context it was trained for; 30 s for stock models,
-    which degenerate on shorter ones.  ``source`` is ``Located``'s.
+    ``min_context_s``: shortest audio context it was trained for; None for stock models,
+    which were trained for 30 s and say nothing.  ``source`` is ``Located``'s.
     """
 
     path: Path
     mels: int
-    min_context_s: float = 30.0
+    min_context_s: float | None = None
     is_demo: bool = False
     source: str = ""
 
@@ -54,10 +54,11 @@ def describe(path: Path, source: str = "") -> ModelFacts:
     mels = _json(preprocessor).get("feature_size", 80) if preprocessor.exists() else 80
     own = config.get("whisper_live") or {}
     try:
+        context_s = own.get("min_audio_context_s")
         return ModelFacts(
             path=path,
             mels=int(mels),
-            min_context_s=float(own.get("min_audio_context_s", 30.0)),
+            min_context_s=None if context_s is None else float(context_s),
             is_demo=bool(own.get("demo", False)),
             source=source,
         )

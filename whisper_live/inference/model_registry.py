@@ -206,7 +206,11 @@ class ModelRegistry:
             async with self._changing:
                 await self._make_room(name, size_bytes)
                 engine = await _in_thread(lambda: loader.load(name))
-                return self._start(name, engine, size_bytes)
+                try:
+                    return self._start(name, engine, size_bytes)
+                except BaseException:
+                    await engine.close()
+                    raise
         except Overloaded:
             raise
         except Exception as error:

@@ -113,6 +113,8 @@ class Timing:
     engine_s: float = 0.0  # the call that made the outcome
     batch_size: int = 1  # rows in that call
     padding: float = 0.0  # share of the row's audio context that held no audio
+    context_s: float = 0.0  # audio context of the answer; 0: not known
+    is_fallback: bool = False  # a shorter context was tried first, and doubted
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from whisper_live.config.model import BatchConfig
 from whisper_live.errors import EngineError, EngineUnavailable, WindowRejected
 from whisper_live.inference.batching import Batcher
 from whisper_live.inference.engine import Again, Engine, Forgetting, Preparing
+from whisper_live.inference.pool import started_pool
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -29,6 +30,7 @@ from whisper_live.inference.types import (
     Timing,
 )
 from whisper_live.observability.metrics import Metrics, OutcomeName
+from whisper_live.text.counted import counted
 
 __all__ = ["Load", "Worker"]
 
@@ -71,7 +73,8 @@ class Worker:
 
     ``deliver`` of every submitted request is called exactly once, on the loop thread,
     and never from inside ``submit``, ``cancel`` or ``forget``.  ``clock`` is monotonic
-    seconds, the loop's own time unless a test brings another.
+    seconds, the loop's own time unless a test brings another.  Raises ``ConfigError``
+    where the machine gives no threads for it.
     """
 
     def __init__(
@@ -96,30 +99,33 @@ class Worker:
         self._failures = 0  # calls that raised since one did not
         self._was_healthy = True
         self._stopped_at: float | None = self._clock()  # None while `run` is running
-        self.lost = asyncio.Event()  # set for good when the engine's device is gone
+        # Set for good when the engine's device is gone, or `run` has failed.
+        self.lost = asyncio.Event()
         # Asked once: looking a protocol's members up takes 40 us.
         self._engine_forget = engine.forget if isinstance(engine, Forgetting) else None
         self._engine_prepare = None
         self._pool: ThreadPoolExecutor | None = None
         if isinstance(engine, Preparing):
             self._engine_prepare = engine.prepare
-            self._pool = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
+            self._pool = started_pool(PREPARE_THREADS, "prepare")
         metrics.engine_up(True)
 
     # -------------------------------------------------------------- for connections
 
     def submit(self, request: Request, deliver: Deliver) -> None:
-        """Queue a request.  After ``close`` its outcome is ``EngineUnavailable``."""
+        """Queue a request.  After ``close`` its outcome is ``EngineUnavailable``.
+
+        What raises leaves nothing behind.
+        """
         now = self._clock()
         assert request.id not in self._open, "a request is submitted once"
         if self._is_closed:
             self._open[request.id] = _Open(request.kind, deliver, now, None)
             self._settle(RequestFailed(request.id, EngineUnavailable("shutting down")))
             return
-        replaced = self._batcher.offer(request, now=now)
-        prepared = self._prepare(request)
+        prepared = self._prepare(request)  # first: a pool may refuse
         self._open[request.id] = _Open(request.kind, deliver, now, prepared)
-        self._settle(*replaced)
+        self._settle(*self._batcher.offer(request, now=now))
         self._wake.set()
 
     def cancel(self, request_id: int) -> None:
@@ -162,9 +168,13 @@ class Worker:
         """False while a call is hung or the engine is down.
 
         It is down from ``EngineUnavailable``, or some calls in a row that raised
-        anything else, until a call succeeds.
+        anything else, until a call succeeds; for good once it is lost.
         """
-        return self._failures < MOST_FAILURES and not self._batcher.overdue_calls
+        return not (
+            self.lost.is_set()
+            or self._failures >= MOST_FAILURES
+            or self._batcher.overdue_calls
+        )
 
     @property
     def progress_at(self) -> float:
@@ -179,7 +189,11 @@ class Worker:
         return self._clock() if oldest is None else oldest
 
     async def run(self) -> None:
-        """Start batches and end overdue requests, until cancelled or closed."""
+        """Start batches and end overdue requests, until cancelled or closed.
+
+        What it raises is a bug, after which the worker counts as lost: it fails every
+        request from then on.
+        """
         assert self._stopped_at is not None, "one run at a time"
         self._stopped_at = None
         try:
@@ -191,6 +205,12 @@ class Worker:
                     self._start(batch, now)
                 self._report(now)
                 await self._rest()
+        except Exception:
+            logger.exception("no more engine calls can be started")
+            self.lost.set()
+            self._metrics.engine_up(False)
+            self._refuse("the batch worker has failed")
+            raise
         finally:
             self._stopped_at = self._clock()
 
@@ -199,10 +219,7 @@ class Worker:
 
         All outcomes are delivered when this returns.  The engine is the caller's.
         """
-        self._is_closed = True
-        self._wake.set()
-        error = EngineUnavailable("shutting down")
-        self._settle(*[RequestFailed(request_id, error) for request_id in self._open])
+        self._refuse("shutting down")
         for call in self._calls:
             call.cancel()
         if self._calls:  # not for ever: an engine may be deaf to cancellation
@@ -210,6 +227,13 @@ class Worker:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.sleep(0)  # what was settled above is delivered in this turn
+
+    def _refuse(self, why: str) -> None:
+        """From here on every request fails, and those without an outcome now."""
+        self._is_closed = True
+        self._wake.set()
+        error = EngineUnavailable(why)
+        self._settle(*[RequestFailed(request_id, error) for request_id in self._open])
 
     # ------------------------------------------------------------------------ calls
 
@@ -256,7 +280,7 @@ class Worker:
                 self.lost.set()
         except Exception as error:
             # The edge of one batch: whatever it was, only these rows pay for it.
-            logger.exception("an engine call of %d rows raised", len(batch))
+            logger.exception("an engine call of %s raised", counted(len(batch), "row"))
             failure = EngineError(f"the engine raised {type(error).__name__}")
             self._failures += 1
         finally:
@@ -291,8 +315,12 @@ class Worker:
             engine_s=given.engine_s or engine_s,
             batch_size=given.batch_size if given.engine_s else rows,
             padding=given.padding,
+            context_s=given.context_s,
+            is_fallback=given.is_fallback,
         )
         self._metrics.padding(timing.padding)
+        if timing.is_fallback:
+            self._metrics.context_fallback()
         return dataclasses.replace(answer, timing=timing)
 
     # ------------------------------------------------------------------ preparation
@@ -361,8 +389,8 @@ class Worker:
                 logger.info("the engine answers again")
             else:
                 logger.error(
-                    "the engine does not answer: %d calls overdue",
-                    batcher.overdue_calls,
+                    "the engine does not answer: %s overdue",
+                    counted(batcher.overdue_calls, "call"),
                 )
 
 

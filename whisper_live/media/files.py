@@ -1,9 +1,9 @@
 """Whole files: anything people have, to 16 kHz mono samples, a few seconds at a time.
 
-Owns what is dangerous about opening a file from somebody else with FFmpeg: only named
-formats and decoders, no protocol but the open file itself, bounded rates and sizes.
-(Plain ``av.open`` follows an ffconcat text to a local file and an SDP text to the
-network.)  Must not know live streams.
+Owns what is dangerous about opening a file with FFmpeg: only named formats and
+decoders, no protocol but the open file itself, bounded rates and sizes.  (Plain
+``av.open`` follows an ffconcat text to a local file and an SDP text to the network.)
+Must not know live streams.
 """
 
 from __future__ import annotations
@@ -24,18 +24,83 @@ from whisper_live.errors import DecodeError
 from whisper_live.media.codec import Resampler, finite
 from whisper_live.media.stream import Output
 
-__all__ = ["file_duration_s", "read_file"]
+__all__ = ["FORMATS", "probe_file", "read_file"]
 
+# libav's names of what people record to or keep recordings in, and what their files end
+# with.  Not here: playlists and scripts, which name other files; devices; games' own
+# formats; raw streams that libav knows by their name alone.
+FORMATS = {
+    "aac": "aac",
+    "ac3": "ac3",
+    "aiff": "aif aiff aifc",
+    "amr": "amr",
+    "ape": "ape",
+    "asf": "asf wma wmv",
+    "au": "au snd",
+    "avi": "avi",
+    "caf": "caf",
+    "dhav": "dav",
+    "dsf": "dsf",
+    "dss": "dss ds2",
+    "dts": "dts",
+    "dv": "dv",
+    "eac3": "eac3",
+    "flac": "flac",
+    "flv": "flv",
+    "gxf": "gxf",
+    "iff": "8svx",
+    "ircam": "ircam",
+    "loas": "latm loas",
+    "matroska": "mka mkv",
+    "mlp": "mlp",
+    "mov": "3g2 3gp f4v m4a m4b m4v mov mp4",
+    "mp3": "mp2 mp3",
+    "mpc": "mpc",
+    "mpc8": "mpc",
+    "mpeg": "mpeg mpg vob",
+    "mpegts": "m2ts mts ts",
+    "mxf": "mxf",
+    "nistsphere": "sph",
+    "nut": "nut",
+    "ogg": "oga ogg ogv opus spx",
+    "oma": "aa3 oma",
+    "qcp": "qcp",
+    "rm": "ra rm rmvb",
+    "shn": "shn",
+    "sox": "sox",
+    "swf": "swf",
+    "tak": "tak",
+    "truehd": "thd",
+    "tta": "tta",
+    "voc": "voc",
+    "w64": "w64",
+    "wav": "wav",
+    "webm": "webm",
+    "wtv": "wtv",
+    "wv": "wv",
+    "xwma": "xwma",
+}
 _OPTIONS = {
-    "format_whitelist": "matroska,webm,ogg,mov,mp4,wav,flac,mp3,aac",
+    "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "pipe",  # PyAV reads the file object; libav opens nothing
 }
-# libav's own codec_whitelist does not reach the decoders that PyAV opens.
-_CODECS = frozenset({"aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis"})
+# Beside adpcm_ and pcm_.  libav's own codec_whitelist does not reach the decoders that
+# PyAV opens.
+_CODECS = frozenset(
+    "8svx_exp 8svx_fib aac aac_latm ac3 alac als amrnb amrwb ape atrac1 atrac3 "
+    "atrac3al atrac3plus atrac3plusal cook dca dsd_lsbf dsd_lsbf_planar dsd_msbf "
+    "dsd_msbf_planar dss_sp dst dvaudio eac3 evrc flac g722 g723_1 g726 g726le "
+    "g729 gsm gsm_ms iac ilbc imc libopencore_amrnb libopencore_amrwb libopus "
+    "mace3 mace6 metasound mlp mp1 mp1float mp2 mp2float mp3 mp3float mp3on4 "
+    "mp3on4float mpc7 mpc8 msnsiren nellymoser on2avc opus qcelp qdm2 qdmc ralf "
+    "real_144 real_288 s302m shorten sipr speex tak truehd truespeech tta twinvq "
+    "vorbis wavpack wmalossless wmapro wmav1 wmav2 wmavoice".split()
+)
+_CODEC_FAMILIES = ("adpcm_", "pcm_")
 # libav takes 24 bits in 32 for an old editor's floats and gives samples of 1e31.
 _MISREAD = frozenset({"pcm_f16le", "pcm_f24le"})
 _MAX_CHANNELS = 8
-_LOWEST_RATE, _HIGHEST_RATE = 8_000, 192_000
+_LOWEST_RATE, _HIGHEST_RATE = 8_000, 384_000
 _BATCH_S = 1.0  # resampled at a time
 _MAX_DAMAGED = 200  # packets in a row
 
@@ -44,13 +109,14 @@ _FORMATS = {
     "u8": ("u1", 128, 2.0**-7),
     "s16": ("<i2", 0, 2.0**-15),
     "s32": ("<i4", 0, 2.0**-31),
+    "s64": ("<i8", 0, 2.0**-63),
     "flt": ("<f4", 0, 1.0),
     "dbl": ("<f8", 0, 1.0),
 }
 
 
 def read_file(source: str | Path | BinaryIO) -> Iterator[Samples]:
-    """The audio of a wav, flac, mp3, m4a, ogg, opus or webm file, in pieces.
+    """The audio of a file in one of ``FORMATS``, in pieces: of its first audio track.
 
     A piece has shape ``[n]`` with 0 < n <= 5 s; nothing is read ahead of the caller.
     ``source`` may be an open binary file, which stays open.  Raises ``DecodeError``
@@ -76,23 +142,31 @@ def read_file(source: str | Path | BinaryIO) -> Iterator[Samples]:
                 while output:
                     yield output.take()
         if resampler is None:
-            raise DecodeError(
-                "No audio could be decoded from the file.", kind="damaged"
-            )
+            raise _nothing()
         output.add(resampler.push(batch) if batch else [])
         output.add(resampler.flush())
         while output:
             yield output.take()
 
 
-def file_duration_s(source: str | Path | BinaryIO) -> float | None:
-    """What the file says its length is, for a progress bar; None if it does not."""
+def probe_file(source: str | Path | BinaryIO) -> float | None:
+    """Seconds that the file says it lasts; None if it does not.
+
+    Decodes its beginning.  Raises ``DecodeError`` as ``read_file`` does before its
+    first piece.
+    """
     with _opened(source) as (container, stream):
+        if next(_frames(container, stream), None) is None:
+            raise _nothing()
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
         if container.duration is not None:
             return float(container.duration / av.time_base)
         return None
+
+
+def _nothing() -> DecodeError:
+    return DecodeError("No audio could be decoded from the file.", kind="damaged")
 
 
 @contextlib.contextmanager
@@ -119,8 +193,8 @@ def _opened(
             stack.callback(container.close)
         except (FFmpegError, ValueError) as error:
             raise DecodeError(
-                "The file is not audio in a known format "
-                "(wav, flac, mp3, m4a, ogg, opus, webm).",
+                "The file is not audio or video in a known format (wav, flac, mp3, "
+                "m4a, ogg, opus, webm, wma, amr, aiff, mp4, mov, mkv, avi and others).",
                 kind="unknown_format",
             ) from error
         if not container.streams.audio:
@@ -134,7 +208,7 @@ def _check_stream(stream: av.AudioStream) -> av.AudioStream:
     if (
         context is None
         or context.name in _MISREAD
-        or not (context.name in _CODECS or context.name.startswith("pcm_"))
+        or not (context.name in _CODECS or context.name.startswith(_CODEC_FAMILIES))
     ):
         name = "an unknown codec" if context is None else context.name
         raise DecodeError(
@@ -198,11 +272,7 @@ def _mono(frame: av.AudioFrame) -> Samples:
     """The mean of all channels, by adding them up."""
     channels = frame.layout.nb_channels
     name = frame.format.name.removesuffix("p")
-    if name not in _FORMATS:
-        raise DecodeError(
-            f"The file's samples are in {name}, which is not supported.",
-            kind="unsupported_codec",
-        )
+    assert name in _FORMATS, "libav has no other sample formats"
     dtype, offset, scale = _FORMATS[name]
     if frame.format.is_planar:
         planes = [

@@ -29,7 +29,14 @@ from whisper_live.config.model import LogConfig
 from whisper_live.errors import WhisperLiveError
 from whisper_live.observability.log_handler import LogHandler
 
-__all__ = ["JsonFormatter", "PlainFormatter", "flush", "setup", "short_id"]
+__all__ = [
+    "JsonFormatter",
+    "PlainFormatter",
+    "as_line",
+    "flush",
+    "setup",
+    "short_id",
+]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -51,6 +58,17 @@ def setup(config: LogConfig, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("whisper_live").setLevel(config.log_level.upper())
+    logging.captureWarnings(True)  # what Python says of libraries is a line as well
+
+
+def as_line(config: LogConfig, message: str, level: int = logging.INFO) -> str:
+    """What the daemon says beside its log: ``message``, in JSON where the log is."""
+    if config.log_format != "json":
+        return message
+    record = logging.LogRecord(
+        "whisper_live.server", level, __file__, 0, message, None, None
+    )
+    return JsonFormatter().format(record)
 
 
 def flush() -> None:

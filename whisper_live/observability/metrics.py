@@ -148,6 +148,12 @@ class Metrics:
             buckets=PADDING_BUCKETS,
             registry=at,
         )
+        self._context_fallbacks = Counter(
+            prefix + "context_fallbacks",
+            "Requests read again in the whole audio context, for doubtful text in a "
+            "short one.",
+            registry=at,
+        )
         self._queue_depth = Gauge(
             prefix + "queue_depth", "Requests that wait for a call.", registry=at
         )
@@ -283,6 +289,10 @@ class Metrics:
     def padding(self, ratio: float) -> None:
         """A request's audio context was empty to this share."""
         self._padding.observe(ratio)
+
+    def context_fallback(self) -> None:
+        """A request was read again in the whole audio context."""
+        self._context_fallbacks.inc()
 
     def queue(self, depth: int, delay_s: float) -> None:
         """How long the queue is, and how long live requests wait in it."""

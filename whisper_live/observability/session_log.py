@@ -13,7 +13,17 @@ from typing import Any
 from whisper_live.config.model import LogConfig
 from whisper_live.observability.log import short_id
 
-__all__ = ["SessionLog"]
+__all__ = ["SessionLog", "log_refusal"]
+
+AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+def log_refusal(log: AnyLogger, kind: str, *, peer: str) -> None:
+    """The one line of a client that gets no session: why, and its address.
+
+    The line's form is what ``systemd/fail2ban-filter.conf`` looks for.
+    """
+    _log_fields(log, "refused", kind=kind, peer=peer)
 
 
 class SessionLog(logging.LoggerAdapter[logging.Logger]):
@@ -48,7 +58,8 @@ class SessionLog(logging.LoggerAdapter[logging.Logger]):
         ``peer`` is an address, ``key`` the name that its key has in the key file,
         ``client`` what it calls itself; None is what the server finds out.
         """
-        self._fields(
+        _log_fields(
+            self,
             "opened",
             peer=peer,
             key=key or "-",
@@ -67,7 +78,8 @@ class SessionLog(logging.LoggerAdapter[logging.Logger]):
         lag_p95_s: float | None,
     ) -> None:
         """``lag_p95_s`` is None for a session without a message that had text."""
-        self._fields(
+        _log_fields(
+            self,
             "closed",
             reason=reason,
             audio_s=round(audio_s, 1),
@@ -80,6 +92,7 @@ class SessionLog(logging.LoggerAdapter[logging.Logger]):
         if self._log_transcripts:
             self.info("transcript: %s", text)
 
-    def _fields(self, what: str, **fields: object) -> None:
-        text = " ".join(f"{key}={value}" for key, value in fields.items())
-        self.info("%s %s", what, text, extra={"fields": fields})
+
+def _log_fields(log: AnyLogger, what: str, /, **fields: object) -> None:
+    text = " ".join(f"{key}={value}" for key, value in fields.items())
+    log.info("%s %s", what, text, extra={"fields": fields})

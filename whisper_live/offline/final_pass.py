@@ -10,8 +10,9 @@ without a name, and is gone when the session is.
 from __future__ import annotations
 
 import asyncio
+import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -40,10 +41,11 @@ class FinalPass:
         self._session = session
         self._timeout_s = config.stream.final_pass_timeout_s
         self._most_samples = s_to_samples(config.stream.final_pass_max_s)
-        self._recording = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
+        self._recording = _Recording()
         self._speech = bytearray()
         self._received = 0  # samples
         self._kept = 0  # of them
+        self._ended_by = ""  # why no more are kept
         self._live: list[str] = []
 
     @property
@@ -52,12 +54,22 @@ class FinalPass:
         return self._options.language
 
     def keep(self, frames: Frames) -> None:
-        """Add received audio, up to the longest recording that is kept."""
+        """Add received audio, up to the longest recording that is kept.
+
+        Raises ``OSError`` where there is no room for it, once: the recording ends
+        there, and what was kept before is read.
+        """
         self._received += len(frames.samples)
-        if self._received > self._most_samples:
+        if not self._ended_by and self._received > self._most_samples:
+            self._ended_by = "too_long"
+        if self._ended_by:
             return
         scaled = np.clip(np.round(frames.samples * 32768.0), -32768, 32767)
-        self._recording.write(scaled.astype("<i2").tobytes())
+        try:
+            self._recording.add(scaled.astype("<i2").tobytes())
+        except OSError:
+            self._ended_by = "recording"
+            raise
         self._speech += np.round(frames.speech * 255).astype(np.uint8).tobytes()
         self._kept += len(frames.samples)
 
@@ -70,7 +82,7 @@ class FinalPass:
         self._recording.close()
 
     async def run(self, submit: Submit, ids: Iterator[int]) -> FinalTranscript:
-        """Transcribe the recording.
+        """Transcribe the recording, once it is over.
 
         Windows follow one another, each with the text before it as context.  What
         fails or comes too late is listed as ``dropped``, and what was longer than
@@ -88,10 +100,11 @@ class FinalPass:
         segments: list[Segment] = []
         dropped: list[Dropped] = []
         text, read_to = "", 0
-        speech = [level / 255 for level in self._speech]
+        speech: Sequence[float] = ()
         try:
             async with asyncio.timeout(self._timeout_s):
-                for start, end in plan(speech, self._options.vad):
+                speech, spans = await asyncio.to_thread(self._plan)
+                for start, end in spans:
                     window = AudioWindow(start, self._read(start, end), speech, 0)
                     read = await reader.read(
                         window, lane=self._session, context=text, word_timestamps=True
@@ -103,16 +116,65 @@ class FinalPass:
         except TimeoutError:
             dropped.append(Dropped(read_to, self._kept, "timeout"))
         if self._kept < self._received:
-            dropped.append(Dropped(self._kept, self._received, "too_long"))
+            dropped.append(Dropped(self._kept, self._received, self._ended_by))
+        live_wer = await asyncio.to_thread(word_error_rate, text, "".join(self._live))
         return FinalTranscript(
             tuple(segments),
             duration=self._kept,
-            live_wer=word_error_rate(text, "".join(self._live)),
+            live_wer=live_wer,
             dropped=tuple(dropped),
         )
 
+    def _plan(self) -> tuple[Sequence[float], Sequence[tuple[int, int]]]:
+        """Speech probabilities and windows: a second of work for four hours."""
+        speech = [level / 255 for level in self._speech]
+        return speech, plan(speech, self._options.vad)
+
     def _read(self, start: int, end: int) -> Samples:
-        self._recording.seek(2 * start)
-        data = self._recording.read(2 * (end - start))
+        data = self._recording.read(2 * start, 2 * (end - start))
         samples: Samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
         return samples / np.float32(32768.0)
+
+
+class _Recording:
+    """Bytes in memory up to a bound, then all of them in a file without a name.
+
+    Not ``SpooledTemporaryFile``: on a full disk it loses what it had in memory, and
+    its buffer fails again in whatever is done next.
+    """
+
+    def __init__(self) -> None:
+        self._file: io.BytesIO | io.FileIO = io.BytesIO()
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Append; if it raises ``OSError``, what was added before can be read."""
+        self._size += len(data)
+        if isinstance(self._file, io.BytesIO) and self._size > _IN_MEMORY_BYTES:
+            self._file = _in_a_file(self._file.getvalue())
+        _write(self._file, data)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Some of what was added, once no more is."""
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """It is gone."""
+        self._file.close()
+
+
+def _in_a_file(data: bytes) -> io.FileIO:
+    file = tempfile.TemporaryFile(buffering=0)
+    try:
+        _write(file, data)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _write(file: io.BytesIO | io.FileIO, data: bytes | memoryview) -> None:
+    left = memoryview(data)
+    while left:  # of the last that the disk takes it may be a part
+        left = left[file.write(left) :]

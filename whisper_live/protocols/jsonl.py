@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from whisper_live.audio import samples_to_s
+from whisper_live.inference.types import Word
 from whisper_live.protocols.base import Message, Renderer
 from whisper_live.session.updates import (
     Dropped,
@@ -29,7 +30,7 @@ from whisper_live.session.updates import (
     Update,
 )
 
-__all__ = ["JsonLines"]
+__all__ = ["JsonLines", "dropped_object", "word_object"]
 
 
 class JsonLines(Renderer):
@@ -54,7 +55,7 @@ class JsonLines(Renderer):
         if update.completed:
             line["completed"] = [_segment(segment) for segment in update.completed]
         if update.dropped:
-            line["dropped"] = [_dropped(span) for span in update.dropped]
+            line["dropped"] = [dropped_object(span) for span in update.dropped]
         if update.interim != self._interim:
             self._interim = interim = update.interim
             line["interim"] = None if interim is None else _segment(interim)
@@ -67,7 +68,7 @@ class JsonLines(Renderer):
             "duration": _seconds(transcript.duration),
             "live_wer": round(transcript.live_wer, 4),
             "segments": [_segment(segment) for segment in transcript.segments],
-            "dropped": [_dropped(span) for span in transcript.dropped],
+            "dropped": [dropped_object(span) for span in transcript.dropped],
         }
         return [_message({"final_transcript": content})]
 
@@ -87,19 +88,22 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "text": segment.text.strip(),
     }
     if segment.words:
-        content["words"] = [
-            {
-                "word": word.text.strip(),
-                "start": _seconds(word.start),
-                "end": _seconds(word.end),
-                "probability": round(word.probability, 4),
-            }
-            for word in segment.words
-        ]
+        content["words"] = [word_object(word) for word in segment.words]
     return content
 
 
-def _dropped(span: Dropped) -> dict[str, Any]:
+def word_object(word: Word) -> dict[str, Any]:
+    """A word without the space before it, as the texts of segments are."""
+    return {
+        "word": word.text.strip(),
+        "start": _seconds(word.start),
+        "end": _seconds(word.end),
+        "probability": round(word.probability, 4),
+    }
+
+
+def dropped_object(span: Dropped) -> dict[str, Any]:
+    """A span without text, and why."""
     return {
         "start": _seconds(span.start),
         "end": _seconds(span.end),
@@ -108,4 +112,5 @@ def _dropped(span: Dropped) -> dict[str, Any]:
 
 
 def _seconds(position: int) -> float:
+    """A position as a number, to the millisecond."""
     return round(samples_to_s(position), 3)

@@ -16,11 +16,21 @@ from whisper_live.errors import HandshakeError
 
 __all__ = ["LenientObject", "load_object", "quote"]
 
+_MAX_LENGTH = 1 << 16  # characters, or bytes; 4 ms of work
 _MAX_QUOTED_CHARS = 40
 
 
 def load_object(message: str | bytes) -> dict[str, Any]:
-    """A first message's content; raises ``HandshakeError`` if it is no JSON object."""
+    """A first message's content; raises ``HandshakeError`` if it is no JSON object.
+
+    Or if it is longer than any that makes sense: whoever connects may send one, key
+    or not, and the event loop reads it.
+    """
+    if len(message) > _MAX_LENGTH:
+        raise HandshakeError(
+            f"The options must not be longer than {_MAX_LENGTH} characters.",
+            kind="handshake_too_long",
+        )
     try:
         text = message if isinstance(message, str) else message.decode("utf-8-sig")
         # ValueError: bad UTF-8, bad JSON, a number of more than 4300 digits.

@@ -7,9 +7,11 @@ and never logged; a caller is known by the name that its key has in the file.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,8 +21,19 @@ from urllib.parse import parse_qs, urlsplit
 
 from whisper_live.config.model import AccessConfig, ListenConfig
 from whisper_live.errors import ConfigError
+from whisper_live.text.counted import counted
 
-__all__ = ["JUDGED_HEADERS", "UNIX_PEER", "Access", "Caller", "Denied", "is_loopback"]
+__all__ = [
+    "JUDGED_HEADERS",
+    "NO_KEYS",
+    "UNIX_PEER",
+    "Access",
+    "Caller",
+    "Denied",
+    "is_loopback",
+    "open_to_others",
+    "read_keys",
+]
 
 logger = logging.getLogger("whisper_live.server")
 
@@ -28,6 +41,9 @@ UNIX_PEER = "local"  # stands for the address of who comes over a Unix socket
 # What proxies add to a request; the address is taken from the first.
 _FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
+
+NO_KEYS = "no_keys"  # the kind of error where a file has none
+_FEWEST_KEY_CHARS = 16  # 96 bits, if they are random
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
@@ -43,10 +59,11 @@ class Caller:
 class Denied(Exception):
     """The upgrade is refused with this status; ``kind`` labels the metric."""
 
-    def __init__(self, status: HTTPStatus, kind: str) -> None:
+    def __init__(self, status: HTTPStatus, kind: str, address: str) -> None:
         super().__init__(kind)
         self.status = status
         self.kind = kind
+        self.address = address  # the client's, as in ``Caller``
 
 
 class Access:
@@ -73,8 +90,11 @@ class Access:
     def reload(self) -> None:
         """Read the key file again; raises ``ConfigError`` and keeps the old keys."""
         if self._config.keys_file:
-            self._keys = _read_keys(Path(self._config.keys_file))
-            logger.info("%d keys in force", len(self._keys))
+            path = Path(self._config.keys_file)
+            self._keys = read_keys(path)
+            if fault := open_to_others(path):
+                logger.warning("%s", fault)
+            logger.info("%s in force", counted(len(self._keys), "key"))
 
     def check(
         self, path: str, headers: Mapping[str, str], offered: Sequence[str], peer: str
@@ -83,8 +103,9 @@ class Access:
 
         Raises ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
         """
-        self._check_origin(headers.get("Origin"), headers.get("Host", ""))
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
+        if kind := self._foreign(headers.get("Origin"), headers.get("Host", "")):
+            raise Denied(HTTPStatus.FORBIDDEN, kind, address)
         if not self.needs_key:
             return Caller(address, None)
         shown = _shown_key(path, headers, offered)
@@ -92,8 +113,21 @@ class Access:
             return Caller(address, None)  # the first message may bring it
         name = self.key_name(shown)
         if name is None:
-            raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key")
+            raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key", address)
         return Caller(address, name)
+
+    def check_metrics(
+        self, path: str, headers: Mapping[str, str], peer: str, own: str
+    ) -> None:
+        """Raises ``Denied`` where ``may_see_metrics`` says no."""
+        if self.may_see_metrics(path, headers, peer, own):
+            return
+        address = self._address(peer, headers.get("X-Forwarded-For", ""))
+        if not self.needs_key:
+            raise Denied(HTTPStatus.FORBIDDEN, "metrics", address)
+        has_shown = _shown_key(path, headers, ()) is not None
+        kind = "wrong_key" if has_shown else "metrics"
+        raise Denied(HTTPStatus.UNAUTHORIZED, kind, address)
 
     def may_see_metrics(
         self, path: str, headers: Mapping[str, str], peer: str, own: str
@@ -126,25 +160,27 @@ class Access:
                 found = name
         return found
 
-    def _check_origin(self, origin: str | None, host: str) -> None:
-        """Browsers always send Origin; a page elsewhere must not reach this server.
+    def _foreign(self, origin: str | None, host: str) -> str:
+        """What of an upgrade is not ours: a page's origin or its host; "" for nothing.
 
-        A rebound DNS name gives an Origin equal to the Host, so the Host must be one
-        of ours as well.
+        Browsers always send Origin; a page elsewhere must not reach this server.  A
+        rebound DNS name gives an Origin equal to the Host, so the Host must be one of
+        ours as well.
         """
         if origin is None or origin.startswith(_EXTENSIONS):
-            return
+            return ""
         if origin.lower() in self._origins or "*" in self._origins:
-            return
+            return ""
         try:
             same = urlsplit(origin).netloc.lower() == host.lower()
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
             same, name = False, ""
         if not same:
-            raise Denied(HTTPStatus.FORBIDDEN, "foreign_origin")
+            return "foreign_origin"
         if name not in self._hosts and "*" not in self._hosts and _parsed(name) is None:
-            raise Denied(HTTPStatus.FORBIDDEN, "foreign_host")
+            return "foreign_host"
+        return ""
 
     def _address(self, peer: str, forwarded: str) -> str:
         """The client's address; a trusted proxy's word is taken for it."""
@@ -209,20 +245,53 @@ def _shown_key(
     return tokens[0] if tokens else None
 
 
-def _read_keys(path: Path) -> dict[str, bytes]:
-    """Lines of ``name key``; ``#`` starts a comment."""
+def open_to_others(path: Path) -> str:
+    """What to do where others than its owner and group can read or change a secret.
+
+    "" where they cannot.
+    """
+    with contextlib.suppress(OSError):  # who reads it finds out
+        if path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+            return f"{path} is open to others: chmod 600 {path}"
+    return ""
+
+
+def read_keys(path: Path) -> dict[str, bytes]:
+    """The keys in a file, by name; raises ``ConfigError``.
+
+    Lines are ``name key``; a line that begins with ``#`` is a comment.
+    """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot read the key file {path}: {error}") from error
     keys: dict[str, bytes] = {}
-    for number, line in enumerate(lines, 1):
-        fields = line.partition("#")[0].split()
-        if not fields:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if len(fields) != 2:
-            raise ConfigError(f"{path}, line {number}: expected 'name key'")
-        keys[fields[0]] = fields[1].encode()
+        try:
+            name, key = _key_of(line)
+            if name in keys:
+                raise ValueError(f"{name} has a key already")
+            if key in keys.values():
+                raise ValueError("another name has this key")
+        except ValueError as error:  # which quotes no key
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+        keys[name] = key
     if not keys:
-        raise ConfigError(f"the key file {path} has no keys")
+        raise ConfigError(f"the key file {path} has no keys", kind=NO_KEYS)
+    if not text.endswith("\n"):  # a key that is being written is a shorter one
+        raise ConfigError(f"{path}: the last line lacks its line break; is it whole?")
     return keys
+
+
+def _key_of(line: str) -> tuple[str, bytes]:
+    fields = line.split()
+    if len(fields) != 2:
+        raise ValueError("expected 'name key'; comments have lines of their own")
+    name, key = fields
+    if len(key) < _FEWEST_KEY_CHARS:
+        raise ValueError(
+            f"the key of {name} has fewer than {_FEWEST_KEY_CHARS} characters"
+        )
+    return name, key.encode()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from whisper_live.audio import samples_to_s
 from whisper_live.config.model import Config
@@ -29,7 +30,7 @@ from whisper_live.inference.types import Outcome
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
 from whisper_live.observability.metrics import Metrics
-from whisper_live.observability.session_log import SessionLog
+from whisper_live.observability.session_log import SessionLog, log_refusal
 from whisper_live.offline.final_pass import FinalPass
 from whisper_live.protocols.base import (
     Close,
@@ -239,7 +240,8 @@ class Connection:
 
     async def _refuse(self, refusal: WhisperLiveError) -> None:
         self._metrics.session_rejected(refusal.kind)
-        self._log.info("refused: %s", refusal.kind)  # the detail may quote the client
+        # Not the detail, which may quote the client.
+        log_refusal(self._log, refusal.kind, peer=self._caller.address)
         try:
             for message in self._protocol.complain(refusal):
                 await self._socket.send(message.text)
@@ -301,18 +303,18 @@ class Connection:
         self._metrics.options_ignored(len(hello.ignored))
         if hello.final_pass or self._config.stream.final_pass:
             self._final_pass = FinalPass(self._config, options, session=self._name)
-        tasks = [
-            asyncio.create_task(self._read(receiver)),
-            asyncio.create_task(self._notice_loss()),
-            asyncio.create_task(self._keepalive.run()),
-        ]
+        parts = (self._read(receiver), self._notice_loss(), self._keepalive.run())
+        tasks = [asyncio.create_task(self._essential(part)) for part in parts]
         try:
             await self._sender.run()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._give(PeerGone())
+            try:
+                self._give(PeerGone())
+            except Exception as error:  # what it held is given back all the same
+                self._crash(error)
             if self._timer is not None:
                 self._timer.cancel()
             self._held.worker.forget(self._name)
@@ -325,6 +327,13 @@ class Connection:
             # It refers back: with it all of this, samples included, would stay until
             # the collector's next full round, hundreds of sessions later.
             self._receiver = self._driver = None
+
+    async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
+        """What a session cannot do without: where it fails, the session does."""
+        try:
+            await part
+        except Exception as error:
+            self._crash(error)
 
     async def _read(self, receiver: Receiver) -> None:
         """Take messages to the end; an unusable one ends the session."""
@@ -339,6 +348,7 @@ class Connection:
         # What still comes is not used, but must be read for the close to get through.
         with contextlib.suppress(SocketClosed), self._keepalive.listening():
             while True:
+                await asyncio.sleep(0)  # messages that are there already wait for none
                 message = await self._socket.receive()
                 with contextlib.suppress(ClientError):
                     if isinstance(self._protocol.read(message), EndOfAudio):
@@ -373,8 +383,16 @@ class Connection:
         if isinstance(event, Configure):
             event = Configure(for_model(event.options, self._held.languages))
         if self._final_pass is not None and isinstance(event, Frames):
-            self._final_pass.keep(event)
+            self._keep(self._final_pass, event)
         self._give(event)
+
+    def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
+        """For the second reading; a full disk costs the rest of it, not the session."""
+        try:
+            final_pass.keep(frames)
+        except OSError as error:
+            self._metrics.error("recording")
+            self._log.error("its recording for the final pass ends here: %s", error)
 
     def _give(self, event: Event) -> None:
         """An event for the session.
@@ -466,7 +484,9 @@ class Connection:
                 worker = model.worker
                 transcript = await final_pass.run(worker.submit, self._services.ids)
             self._metrics.live_wer(transcript.live_wer)
-            self._post(self._protocol.final_transcript(transcript))
+            # Megabytes for hours of words: 0.2 s of the loop.
+            told = await asyncio.to_thread(self._protocol.final_transcript, transcript)
+            self._post(told)
             self._sender.post(close)
         except Exception as error:
             self._crash(error)
@@ -487,8 +507,7 @@ class Connection:
             write(recorder)
         except OSError as error:
             self._recorder = None
-            with contextlib.suppress(OSError):
-                recorder.close()
+            recorder.abandon()
             self._metrics.error("recording")
             self._log.error("its recording ends here: %s", error)
 

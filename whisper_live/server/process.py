@@ -17,17 +17,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError
+from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.inference import model_files as models
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.memory import give_back_memory
 from whisper_live.inference.model_folder import memory_bytes
+from whisper_live.inference.pool import started_pool
 from whisper_live.observability import log
 from whisper_live.server import systemd
-from whisper_live.server.access import is_loopback
+from whisper_live.server.checks import check_all
 from whisper_live.server.process_limits import check_room
-from whisper_live.server.recorder import check_directory
 from whisper_live.server.server import Server
+from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors
 
@@ -35,15 +36,18 @@ __all__ = ["ENGINE_LOST", "FurtherModels", "load_engine", "run"]
 
 logger = logging.getLogger("whisper_live.server")
 
-ENGINE_LOST = 3  # exit code: the engine (a GPU) is gone for good
+FAILED = 1  # exit code: a bug
+ENGINE_LOST = 3  # exit code: the engine (a GPU) or what drives it is gone for good
 
 
 def load_engine(
-    config: Config, progress: Callable[[str], None]
+    config: Config, progress: Callable[[str], None], *, is_live: bool = True
 ) -> tuple[Engine, Callable[[], Detector]]:
     """The engine that was asked for, loaded and run once, and its speech detector.
 
-    Raises ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
+    Where nobody waits for first words (``is_live`` False), it is run on a GPU alone and
+    as little as shows that it works: libraries may be missing there.  Raises
+    ``ConfigError`` or ``EngineUnavailable`` with one clear sentence.
     """
     if config.engine.engine == "oracle":
         from whisper_live.testing.oracle import OracleDetector, build_oracle
@@ -55,7 +59,11 @@ def load_engine(
         config.engine, max_batch=config.batch.batch_size, progress=progress
     )
     check_room()
-    engine.warm_up(progress)
+    if is_live:
+        progress("running every shape of a call once")
+        engine.warm_up(logger.debug)  # a line for each of some 20 shapes
+    elif engine.info.device != "cpu":
+        engine.warm_up(logger.debug, within_s=0.0)
     return engine, speech_detectors(config.speech)
 
 
@@ -89,10 +97,20 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     where the settings cannot be served.
     """
     listener = systemd.inherited_socket()
-    _check_exposure(config, listener)
-    if config.log.record:
-        check_directory(config.log.record)
+    check_all(config, listener)
     log.setup(config.log)
+    try:
+        return _load_and_serve(config, listener, reread or (lambda: config))
+    except WhisperLiveError:
+        raise  # one line, which is the command line's to print
+    except Exception:
+        logger.critical("the daemon failed", exc_info=True)
+        return FAILED
+
+
+def _load_and_serve(
+    config: Config, listener: socket.socket | None, reread: Callable[[], Config]
+) -> int:
     systemd.notify("STATUS=loading the model")
     engine, detector = load_engine(config, logger.info)
     if config.engine.model == models.AUTO and engine.info.weights:
@@ -100,24 +118,7 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
         # and where --models or --final-model name the same one.
         chosen = replace(config.engine, model=engine.info.model)
         config = replace(config, engine=chosen)
-    return asyncio.run(
-        _serve(config, engine, detector, listener, reread or (lambda: config))
-    )
-
-
-def _check_exposure(config: Config, listener: socket.socket | None) -> None:
-    access, host = config.access, config.listen.host
-    if listener is not None:  # then systemd has decided
-        if listener.family == socket.AF_UNIX:
-            return
-        host = listener.getsockname()[0]
-    if is_loopback(host) or access.insecure:
-        return
-    if not (access.keys_file and access.tls_cert):
-        raise ConfigError(
-            f"{host} can be reached from other machines: give --keys-file and "
-            "--tls-cert, or --insecure if a proxy or the network protects it"
-        )
+    return asyncio.run(_serve(config, engine, detector, listener, reread))
 
 
 async def _serve(
@@ -137,6 +138,9 @@ async def _serve(
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    began = loop.time()
+    # For what may take seconds and nobody waits for: one such job at a time.
+    loop.set_default_executor(started_pool(1, "aside"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, stop, server)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
@@ -148,11 +152,15 @@ async def _serve(
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())
-        await asyncio.wait({lost, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED)
         systemd.notify("STOPPING=1\nSTATUS=draining")
         logger.info("stopping")
         for task in (lost, told):
             task.cancel()
+    logger.info("stopped after %.0f s", loop.time() - began)
+    if watchdog.done():
+        logger.error("the watchdog is fed no more", exc_info=watchdog.exception())
+        return ENGINE_LOST
     watchdog.cancel()
     if server.worker.lost.is_set():
         logger.error("the engine is lost; a restart may bring it back")
@@ -163,18 +171,19 @@ async def _serve(
 def _announce(config: Config, engine: Engine, server: Server) -> None:
     info = engine.info
     logger.info(
-        "model %s%s on %s %s: %d calls at a time, %d rows each",
+        "model %s%s on %s %s: %s at a time, %s each",
         info.model,
         f" ({info.weights})" if info.weights else "",
         info.device,
         info.compute_type,
-        info.workers,
-        min(config.batch.batch_size, info.max_batch),
+        counted(info.workers, "call"),
+        counted(min(config.batch.batch_size, info.max_batch), "row"),
     )
     if info.is_demo:
         logger.warning("the demo model knows a few hundred words; not for real use")
     scheme = "wss" if config.access.tls_cert else "ws"
-    print(f"listening on {scheme}://{server.address}", flush=True)
+    line = f"listening on {scheme}://{server.address}"
+    print(log.as_line(config.log, line), flush=True)
     systemd.notify("READY=1\nSTATUS=listening")
 
 
@@ -186,18 +195,28 @@ def _stop(stop: asyncio.Event, server: Server) -> None:
 
 
 def _reload(server: Server, reread: Callable[[], Config]) -> None:
-    try:
-        server.reload()
-        log.setup(reread().log)
+    """Take over whatever has changed; what cannot be used holds up nothing else."""
+    parts: list[Callable[[], None]] = [
+        server.reload_keys,
+        server.reload_certificate,
+        lambda: log.setup(reread().log),
+    ]
+    failed = False
+    for take_over in parts:
+        try:
+            take_over()
+        except ConfigError as error:
+            failed = True
+            logger.error("not everything was read again: %s", error)
+    if not failed:
         logger.info("keys, certificate and log settings read again")
-    except ConfigError as error:
-        logger.error("not everything was read again: %s", error)
 
 
 async def _feed_watchdog(config: Config, server: Server) -> None:
-    """Tell systemd that we live, as long as the engine does as well."""
+    """Tell systemd that we live, as long as the engine does as well; never returns."""
     period = systemd.watchdog_s()
     if period is None:
+        await asyncio.Event().wait()
         return
     loop = asyncio.get_running_loop()
     longest = config.batch.request_timeout_s

@@ -7,8 +7,9 @@ their owner alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -49,25 +50,63 @@ class Recorder:
         stem: str,
         now: float,
     ) -> None:
-        path = Path(config.log.record) / stem
-        self._log: TextIO = os.fdopen(_private(path.with_suffix(".jsonl")), "w")
+        """Raises ``OSError``, as all methods do, with the path of the event log."""
+        folder = Path(config.log.record)
+        self._log_path = folder / f"{stem}.jsonl"
+        self._audio_path = folder / f"{stem}.s16"
         self._audio: BinaryIO | None = None
-        if config.log.record_audio:
-            self._audio = os.fdopen(_private(path.with_suffix(".s16")), "wb")
-        self._log.write(eventlog.header(config, options, name=name, now=now) + "\n")
+        # Half a surrogate pair, from a client or out of a flag, becomes JSON's escape.
+        self._log: TextIO = os.fdopen(
+            _private(self._log_path), "w", encoding="utf-8", errors="backslashreplace"
+        )
+        try:
+            with self._naming():
+                if config.log.record_audio:
+                    self._audio = os.fdopen(_private(self._audio_path), "wb")
+                header = eventlog.header(config, options, name=name, now=now)
+                self._log.write(header + "\n")
+                self._log.flush()  # without it nothing that follows can be replayed
+        except OSError:
+            self.abandon()
+            self._log_path.unlink(missing_ok=True)
+            raise
 
     def step(self, now: float, event: Event | None, effects: Iterable[Effect]) -> None:
         """Append one step; buffered, so cheap enough for the event loop."""
-        self._log.write(eventlog.step(now, event, effects) + "\n")
-        if self._audio is not None and isinstance(event, Frames):
-            scaled = np.clip(event.samples * 32768.0, -32768, 32767)
-            self._audio.write(scaled.astype("<i2").tobytes())
+        with self._naming():
+            self._log.write(eventlog.step(now, event, effects) + "\n")
+            if self._audio is not None and isinstance(event, Frames):
+                scaled = np.clip(event.samples * 32768.0, -32768, 32767)
+                self._audio.write(scaled.astype("<i2").tobytes())
 
     def close(self) -> None:
         """Write out what is buffered."""
-        self._log.close()
-        if self._audio is not None:
-            self._audio.close()
+        with self._naming():
+            self._log.close()
+            if self._audio is not None:
+                self._audio.close()
+
+    def abandon(self) -> None:
+        """Close after an error: what was written stays, files without anything go."""
+        for file, path in (
+            (self._log, self._log_path),
+            (self._audio, self._audio_path),
+        ):
+            if file is not None:
+                with contextlib.suppress(OSError):  # it was told before
+                    file.close()
+                with contextlib.suppress(OSError):
+                    if path.stat().st_size == 0:
+                        path.unlink()
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """A full disk is no error of opening, and its error names no file."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self._log_path)
+            raise
 
 
 def _private(path: Path) -> int:

@@ -1,7 +1,8 @@
 """What one client is still to be sent, and how its socket is closed.
 
 A newer partial takes the place of an unsent older one, so only a client that reads
-nothing at all makes its queue grow; it has a bound for that case.
+nothing at all makes its queue grow; it has a bound for that case.  What is posted while
+nothing is being sent counts for nothing: the client had no chance to read it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from whisper_live.server.socket import Socket, SocketClosed
 
 __all__ = ["Sender"]
 
-_MOST_CHARACTERS = 1 << 19  # unsent; a message with 500 segments is some 100,000
+_MOST_CHARACTERS = 1 << 19  # unsent; a message has a quarter of this at most
 
 
 class Sender:
@@ -31,10 +32,15 @@ class Sender:
         self._items: deque[Message | Close] = deque()
         self._characters = 0  # of all items
         self._filled = asyncio.Event()
+        self._is_sending = False  # and the peer is to read it
         self._is_abandoned = False
 
     def post(self, item: Message | Close) -> bool:
-        """Queue a message or the close; False if a bound is passed."""
+        """Queue a message or the close; False if a bound is passed.
+
+        The bounds hold for what waits behind a message that is being sent; one of any
+        length may (a final transcript of hours has megabytes).
+        """
         if isinstance(item, Close):
             self._items.append(item)
         else:
@@ -42,7 +48,7 @@ class Sender:
             if isinstance(newest, Message) and newest.replaceable and item.replaceable:
                 self._items.pop()
                 self._characters -= len(newest.text)
-            if self._items and (
+            if (self._is_sending and self._items) and (
                 len(self._items) >= self._limit
                 or self._characters + len(item.text) > _MOST_CHARACTERS
             ):
@@ -75,7 +81,9 @@ class Sender:
                     return
                 self._characters -= len(item.text)
                 began = loop.time()
+                self._is_sending = True
                 await self._socket.send(item.text)
+                self._is_sending = False
                 self._sent(loop.time() - began)
         except SocketClosed:
             return

@@ -12,10 +12,8 @@ import contextlib
 import itertools
 import logging
 import socket
-import ssl
 from asyncio import sslproto
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -34,15 +32,19 @@ from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
+from whisper_live.inference.pool import started_pool
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
+from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.rate_limit import RateLimit
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
+from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
+from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 
 __all__ = ["Server"]
@@ -91,6 +93,11 @@ class _Frames(ServerProtocol):
         return [joined] * bool(joined) + [SEND_EOF] * (SEND_EOF in pieces)
 
 
+# What the event loop parses of one client before others have their turn.  Asyncio's 256
+# KiB can be 43,000 empty frames, which took 0.7 s.
+_READ_BYTES = 1 << 15
+
+
 class _Socket(ServerConnection):
     """Knows who calls, and can be freed at once when the peer is gone.
 
@@ -109,6 +116,7 @@ class _Socket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.unmade.pop(self, None)
         super().connection_made(transport)
+        setattr(transport, "max_size", _READ_BYTES)
 
     def send_data(self) -> None:
         """As websockets has it, but nothing to a peer that is gone."""
@@ -151,10 +159,10 @@ class Server:
         self._looking: asyncio.TimerHandle | None = None
         self._unmade: dict[_Socket, float] = {}
         self._access = Access(config.access, config.listen)
-        self._tls = _tls_context(config)
+        self._tls = Certificate(config.access) if config.access.tls_cert else None
         self._engine = engine
         self._metrics = Metrics()
-        self._pool = ThreadPoolExecutor(config.limits.ingest_threads, "ingest")
+        self._pool = started_pool(config.limits.ingest_threads, "ingest")
         self._worker = Worker(engine, config.batch, metrics=self._metrics)
         main = Model("", self._worker, engine.info.languages)
         self._registry = ModelRegistry(
@@ -227,6 +235,8 @@ class Server:
     async def _listen(self) -> WebSocketServer:
         limits = self._config.limits
         listen = self._config.listen
+        if self._tls is not None:
+            sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
         place = (
             {"sock": self._inherited}
             if self._inherited
@@ -235,7 +245,7 @@ class Server:
         return await serve(
             self._serve,
             **place,
-            ssl=self._tls,
+            ssl=self._tls.context if self._tls is not None else None,
             process_request=self._answer_http,
             process_response=_bearer,
             create_connection=self._connect,  # type: ignore[arg-type]
@@ -256,14 +266,21 @@ class Server:
     ) -> None:
         await self.close()
 
-    def reload(self) -> None:
-        """Take changed keys and a changed certificate over; sessions go on.
+    def reload_keys(self) -> None:
+        """Take changed keys over; sessions go on.
 
-        Raises ``ConfigError`` where one cannot be read; the old one stays in force.
+        Raises ``ConfigError`` where they cannot be used; the old ones stay in force.
         """
         self._access.reload()
+
+    def reload_certificate(self) -> None:
+        """Show new connections a changed certificate; others go on.
+
+        Raises ``ConfigError`` where it and its key cannot be used; the old pair stays
+        in force.
+        """
         if self._tls is not None:
-            _load_certificate(self._tls, self._config)
+            self._tls.reload()
 
     async def close(self) -> None:
         """Stop accepting, flush every session, tell it 1012, and let go of all."""
@@ -286,7 +303,7 @@ class Server:
     async def _drain(self) -> None:
         if not self._connections:
             return
-        logger.info("draining %d sessions", len(self._connections))
+        logger.info("draining %s", counted(len(self._connections), "session"))
         drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(asyncio.wait(drains))
@@ -296,7 +313,7 @@ class Server:
             return_when=asyncio.FIRST_COMPLETED,
         )
         if left := sum(not drain.done() for drain in drains):
-            logger.warning("%d sessions are closed without their last text", left)
+            logger.warning("%s closed without the last text", counted(left, "session"))
         for task in (*drains, hurry, ended):
             task.cancel()
         await asyncio.gather(*drains, hurry, ended, return_exceptions=True)
@@ -384,11 +401,12 @@ class Server:
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)
         peer, own = _host(socket.remote_address), _host(socket.local_address)
-        if self._access.may_see_metrics(request.path, headers, peer, own):
-            return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
-        needs_key = self._access.needs_key
-        status = HTTPStatus.UNAUTHORIZED if needs_key else HTTPStatus.FORBIDDEN
-        return _page(status, "only this machine sees it, or who shows a key\n")
+        try:
+            self._access.check_metrics(request.path, headers, peer, own)
+        except Denied as denied:
+            log_refusal(logger, denied.kind, peer=denied.address)
+            return _page(denied.status, "only this machine sees it, or with a key\n")
+        return _page(HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE)
 
     def _judge(self, socket: ServerConnection, request: HttpRequest) -> Response | None:
         """Let an upgrade through, or answer why not."""
@@ -402,6 +420,7 @@ class Server:
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
+            log_refusal(logger, denied.kind, peer=denied.address)
             return _page(denied.status, f"{denied.status.phrase}\n")
         socket.caller = caller
         return None
@@ -435,24 +454,6 @@ def _offered(headers: Headers) -> list[str]:
     """The subprotocols that a client names."""
     names = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return [name.strip() for name in names if name.strip()]
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    if not config.access.tls_cert:
-        return None
-    sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _load_certificate(context, config)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Into a live context as well: new connections get the new certificate."""
-    cert, key = config.access.tls_cert, config.access.tls_key
-    try:
-        context.load_cert_chain(cert, key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot load the certificate {cert}: {error}") from error
 
 
 def _page(

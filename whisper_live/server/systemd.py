@@ -21,12 +21,12 @@ def notify(state: str) -> bool:
         return False
     if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)  # a manager that hangs must not stop the event loop
-        try:
+    try:  # there may be no file descriptor left either
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)  # a manager that hangs must not stop the loop
             sock.sendto(state.encode(), address)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

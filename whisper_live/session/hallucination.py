@@ -19,7 +19,7 @@ from whisper_live.inference.types import (
     Hypothesis,
     HypothesisSegment,
 )
-from whisper_live.text.words import normalise, split_words
+from whisper_live.text.words import is_word, normalise, split_words
 
 __all__ = ["HallucinationFilter", "Reason", "remove_loop", "suppress"]
 
@@ -57,7 +57,7 @@ def suppress(
     than a final: no audio is lost by waiting for better text, one reading in twenty of
     speech and nearly every one of many voices at once are held back.
     """
-    if not any(normalise(word).isalnum() for word in split_words(segment.text)):
+    if not is_word(segment.text):
         return Reason.NO_WORDS
     doubted = segment.no_speech_probability > no_speech_threshold
     unsure = segment.average_logprob < LEAST_LOGPROB

@@ -526,6 +526,8 @@ class Session:
             queue_s=timing.queue_s,
             engine_s=timing.engine_s,
             batch_size=timing.batch_size,
+            context_s=timing.context_s or None,
+            is_fallback=timing.is_fallback,
         )
         segments = self._filter.keep(
             hypothesis, self._segmenter.evidence, is_final=is_final

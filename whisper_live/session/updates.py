@@ -81,6 +81,8 @@ class Timings:
     queue_s: float | None = None  # the newest request's wait for its call
     engine_s: float | None = None  # and that call
     batch_size: int | None = None  # requests in it
+    context_s: float | None = None  # the audio context that was computed for it
+    is_fallback: bool = False  # after a shorter one had given doubtful text
 
 
 @dataclass(frozen=True, slots=True)

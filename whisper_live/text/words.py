@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["ends_sentence", "normalise", "split_words"]
+__all__ = ["ends_sentence", "is_word", "normalise", "split_words"]
 
 # Thai, Lao, Burmese, Khmer, and kana to Hangul's neighbours: written without spaces.
 # Punctuation and marks belong to the character before them.
@@ -36,5 +36,13 @@ def normalise(word: str) -> str:
     not equal to every other one.
     """
     folded = unicodedata.normalize("NFKC", word).casefold().strip()
-    kept = "".join(c for c in folded if c.isalnum() or unicodedata.combining(c))
+    kept = "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
     return kept or folded
+
+
+def is_word(token: str) -> bool:
+    """Whether there is a letter or a digit in it, and not punctuation alone.
+
+    Letters carry marks in many scripts: "नमस्ते" is not alphanumeric by `str.isalnum`.
+    """
+    return any(unicodedata.category(c)[0] in "LN" for c in token)

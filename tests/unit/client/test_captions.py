@@ -7,8 +7,17 @@ import json
 import pytest
 
 from whisper_live.client.captions import RENDERERS, Caption, Captions
+from whisper_live.client.subtitles import Layout
 from whisper_live.inference.types import Word
-from whisper_live.session.updates import Dropped, Language, Segment, Update
+from whisper_live.protocols.jsonl import JsonLines
+from whisper_live.session.updates import (
+    Dropped,
+    Language,
+    Segment,
+    SpeechEvent,
+    SpeechMoment,
+    Update,
+)
 
 S = 16_000
 
@@ -51,7 +60,7 @@ def spoken() -> Captions:
     words = (Word(" Tom", round(59.9 * S), 60 * S, 0.9),)
     return Captions(
         completed=[
-            Caption(0.0, 59.9996, "Tom & Jerry <3", words),
+            Caption(58.0, 59.9996, "Tom & Jerry <3", words),
             Caption(3661.002, 3662.5, "Grüße"),
         ],
         language="en",
@@ -59,33 +68,33 @@ def spoken() -> Captions:
 
 
 def test_text(spoken: Captions) -> None:
-    assert RENDERERS["text"](spoken) == "Tom & Jerry <3\nGrüße\n"
+    assert RENDERERS["text"](spoken, Layout()) == "Tom & Jerry <3\nGrüße\n"
 
 
 def test_srt(spoken: Captions) -> None:
-    assert RENDERERS["srt"](spoken) == (
-        "1\n00:00:00,000 --> 00:01:00,000\nTom & Jerry <3\n"
+    assert RENDERERS["srt"](spoken, Layout()) == (
+        "1\n00:00:58,000 --> 00:01:00,000\nTom & Jerry <3\n"
         "\n"
         "2\n01:01:01,002 --> 01:01:02,500\nGrüße\n"
     )
 
 
 def test_vtt(spoken: Captions) -> None:
-    assert RENDERERS["vtt"](spoken) == (
+    assert RENDERERS["vtt"](spoken, Layout()) == (
         "WEBVTT\n"
         "\n"
-        "00:00:00.000 --> 00:01:00.000\nTom &amp; Jerry &lt;3\n"
+        "00:00:58.000 --> 00:01:00.000\nTom &amp; Jerry &lt;3\n"
         "\n"
         "01:01:01.002 --> 01:01:02.500\nGrüße\n"
     )
 
 
 def test_json(spoken: Captions) -> None:
-    content = json.loads(RENDERERS["json"](spoken))
+    content = json.loads(RENDERERS["json"](spoken, Layout()))
     assert content["language"] == "en"
     assert content["text"] == "Tom & Jerry <3 Grüße"
     assert content["dropped"] == []
-    assert content["segments"][0]["words"][0]["word"] == " Tom"
+    assert content["segments"][0]["words"][0]["word"] == "Tom"
     assert content["segments"][1] == {
         "start": 3661.002,
         "end": 3662.5,
@@ -93,8 +102,39 @@ def test_json(spoken: Captions) -> None:
     }
 
 
+def times(content: object) -> list[object]:
+    """Every time anywhere in a JSON value."""
+    if isinstance(content, list):
+        return [time for item in content for time in times(item)]
+    if not isinstance(content, dict):
+        return []
+    own = [content[key] for key in ("start", "end", "at", "duration") if key in content]
+    return own + [time for item in content.values() for time in times(item)]
+
+
+def test_json_and_json_lines_give_words_and_times_in_one_form() -> None:
+    word = Word(" Tom", 0, S, 0.91239)
+    done = Segment(0, 2 * S, " Tom", True, (word,))
+    update = Update(
+        completed=(done,),
+        dropped=(Dropped(2 * S, 3 * S, "unread"),),
+        speech=SpeechEvent(SpeechMoment.STARTED, 0),
+    )
+    captions = Captions()
+    captions.take(update)
+    content = json.loads(RENDERERS["json"](captions, Layout()))
+    [line] = [json.loads(message.text) for message in JsonLines().render(update)]
+    assert content["segments"] == line["completed"]
+    assert content["dropped"] == line["dropped"]
+    assert content["segments"][0]["words"] == [
+        {"word": "Tom", "start": 0.0, "end": 1.0, "probability": 0.9124}
+    ]
+    assert {type(time) for time in times([content, line])} == {float}
+    assert len(times([content, line])) == 13
+
+
 @pytest.mark.parametrize(
     ("name", "nothing"), [("text", ""), ("srt", ""), ("vtt", "WEBVTT\n")]
 )
 def test_no_speech_makes_a_valid_file(name: str, nothing: str) -> None:
-    assert RENDERERS[name](Captions()) == nothing
+    assert RENDERERS[name](Captions(), Layout()) == nothing

@@ -107,5 +107,5 @@ def test_few_wrong_words_in_many_are_within_the_bound(
     monkeypatch.setitem(demo._MOST_WRONG, "demo", 0.5)
     assert run() == 0
     *_, count, wrong = capsys.readouterr().out.splitlines()
-    assert count == "1 of 2 words are wrong, within the bound of 50%:"
+    assert count == "wrong: 1 of 2 words, within the bound of 50%:"
     assert f"[-{word_text(5).strip()}-]" in wrong

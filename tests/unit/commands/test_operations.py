@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.support import quick, running
+from tests.faults.certificates import certificate
 from whisper_live import cli
 from whisper_live.config.model import AccessConfig
 from whisper_live.server import access
@@ -86,23 +87,57 @@ def test_doctor_finds_nothing_wrong_with_the_oracle(capsys: Capture) -> None:
     ("flags", "says"),
     [
         (("--model", "./nowhere"), "no such directory"),
-        (("--host", "0.0.0.0"), "needs --keys-file and --tls-cert"),
+        (("--host", "0.0.0.0"), "give --keys-file and --tls-cert"),
         (("--keys-file", "/nowhere"), "cannot read the key file"),
         (("--tls-cert", "/nowhere"), "/nowhere"),
         (("--compute-type", "float3"), "compute-type float3"),
+        (("--models", "tiny,smal"), "model 'smal' is neither a directory"),
+        (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1:0"),
     ],
 )
 def test_doctor_says_what_is_wrong(
     flags: tuple[str, ...], says: str, capsys: Capture
 ) -> None:
     engine = ("--engine", "oracle")
-    if flags[0] in ("--model", "--compute-type"):
+    if flags[0] in ("--model", "--compute-type", "--models"):
         engine = ("--device", "cpu")
     assert cli.main(["doctor", *engine, "--port", "0", *flags]) == 1
     [line] = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("bad")
     ]
     assert says in line
+
+
+def test_doctor_warns_of_secrets_that_others_can_read(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    keys, pem = tmp_path / "keys", tmp_path / "key.pem"
+    keys.write_text("alice 0123456789abcdef\n")
+    certificate(tmp_path, "localhost")
+    flags = ["--keys-file", str(keys), "--tls-key", str(pem)]
+    flags += ["--tls-cert", str(tmp_path / "cert.pem"), "--engine", "oracle"]
+
+    def warned() -> list[str]:
+        assert cli.main(["doctor", "--port", "0", *flags]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [line.split(maxsplit=2)[2] for line in lines if "chmod" in line]
+
+    for path in (keys, pem):
+        path.chmod(0o644)
+    assert warned() == [
+        f"{path} is open to others: chmod 600 {path}" for path in (keys, pem)
+    ]
+    for path in (keys, pem):
+        path.chmod(0o640)
+    assert warned() == []
+
+
+def test_doctor_finds_short_keys(tmp_path: Path, capsys: Capture) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("alice 0123456789\n")
+    flags = ("--keys-file", str(keys), "--engine", "oracle", "--port", "0")
+    assert cli.main(["doctor", *flags]) == 1
+    assert "the key of alice has fewer than 16" in capsys.readouterr().out
 
 
 def test_doctor_finds_upstreams_package(

@@ -103,6 +103,18 @@ def test_a_missing_file_is_found_before_a_server_is_asked(
     assert capsys.readouterr().err == "whisper-live: no such file: absent.wav\n"
 
 
+def test_a_file_that_is_no_audio_is_found_before_a_server_is_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "notes.wav"
+    path.write_text("not audio at all\n" * 100)
+    argv = ["stream", str(path), "--url", "ws://127.0.0.1:1"]
+    assert cli.main(argv) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"whisper-live: {path}: The file is not audio or video")
+    assert complaint.count("\n") == 1
+
+
 def test_case_and_punctuation_are_not_words() -> None:
     assert difference("Turn on the light, please!", "turn ON the light please.") == ""
     assert difference("don't", "don't.") == ""

@@ -13,6 +13,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     cut_loop,
     read_spans,
     read_to,
+    says_twice,
     without_open_end,
 )
 
@@ -137,3 +138,29 @@ def test_repetition_packs_well() -> None:
 def test_packing_in_little_memory_packs_as_well(parts: list[str]) -> None:
     data = "".join(parts).encode()
     assert compression_ratio(data.decode()) == len(data) / len(zlib.compress(data))
+
+
+def test_a_phrase_said_twice_running_is_found() -> None:
+    phrase = [1, 2, 3, 4, 5]
+    assert says_twice([*phrase, *phrase], eot=EOT)
+    assert says_twice([9, *phrase, *phrase, 8], eot=EOT)
+    # each round in a segment of its own
+    assert says_twice([T0, *phrase, T0 + 9, T0 + 9, *phrase, T0 + 20], eot=EOT)
+    assert says_twice([7] * 8, eot=EOT)
+
+
+def test_words_said_twice_or_apart_are_none() -> None:
+    assert not says_twice([], eot=EOT)
+    assert not says_twice([1, 2, 3, 1, 2, 3], eot=EOT)  # "very very", "no no no"
+    assert not says_twice([1, 2, 3, 4, 9, 1, 2, 3, 4], eot=EOT)
+    assert not says_twice([1, 2, 3, 4, 1, 2, 3], eot=EOT)
+
+
+@given(st.lists(st.integers(0, 3), max_size=30))
+def test_a_repeat_is_one_by_its_definition(tokens: list[int]) -> None:
+    is_there = any(
+        tokens[at : at + size] == tokens[at + size : at + 2 * size]
+        for size in range(4, len(tokens) // 2 + 1)
+        for at in range(len(tokens) - 2 * size + 1)
+    )
+    assert says_twice(tokens, eot=EOT) == is_there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import threading
@@ -32,7 +33,7 @@ from whisper_live.inference.types import (
     RequestKind,
     Timing,
 )
-from whisper_live.inference.worker import Worker
+from whisper_live.inference.worker import PREPARE_THREADS, Worker
 from whisper_live.observability.metrics import Metrics
 
 PARTIAL, FINAL = RequestKind.PARTIAL, RequestKind.FINAL
@@ -52,7 +53,7 @@ def hypothesis(row: Request, timing: Timing = Timing()) -> Hypothesis:
 
 def _rounded(timing: Timing) -> Timing:
     queue_s, engine_s = round(timing.queue_s, 6), round(timing.engine_s, 6)
-    return Timing(queue_s, engine_s, timing.batch_size, timing.padding)
+    return dataclasses.replace(timing, queue_s=queue_s, engine_s=engine_s)
 
 
 class Call:
@@ -248,7 +249,7 @@ async def test_timing_is_filled_in() -> None:
         await settle()
         await asyncio.sleep(0.5)
         second = d.engine.calls[1]
-        own = Timing(engine_s=0.125, batch_size=1, padding=0.75)
+        own = Timing(engine_s=0.125, padding=0.75, context_s=30.0, is_fallback=True)
         second.answer(
             hypothesis(second.batch[0]), hypothesis(second.batch[1], timing=own)
         )
@@ -256,9 +257,9 @@ async def test_timing_is_filled_in() -> None:
         first, after, third = (o for o in d.delivered if isinstance(o, Hypothesis))
         assert _rounded(first.timing) == Timing(0.0, 0.25, 1)
         assert _rounded(after.timing) == Timing(0.25, 0.5, 2)
-        assert _rounded(third.timing) == Timing(
-            0.25, 0.125, 1, 0.75
-        )  # its own, and queue
+        # its own, and queue
+        assert _rounded(third.timing) == dataclasses.replace(own, queue_s=0.25)
+        assert d.metric("whisper_live_context_fallbacks_total") == 1
         assert d.metric("whisper_live_padding_ratio_sum") == 0.75
         assert d.metric("whisper_live_padding_ratio_count") == 3
         stage = "whisper_live_stage_duration_seconds_sum"
@@ -526,6 +527,29 @@ async def test_cancelled_run_can_be_seen_by_a_watchdog() -> None:
     await worker.close()
 
 
+@virtual_time
+async def test_a_worker_that_fails_is_lost_and_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*, now: float) -> None:
+        raise KeyError(1)
+
+    d = Desk(RecordingEngine(), BatchConfig())
+    running = asyncio.create_task(d.worker.run())
+    d.submit(request(1))
+    monkeypatch.setattr(d.worker._batcher, "take", fail)
+    with pytest.raises(KeyError):
+        await running
+    assert d.worker.lost.is_set() and not d.is_healthy()
+    assert d.metric("whisper_live_engine_up") == 0
+    d.submit(request(2))
+    await settle()
+    assert d.results == [(1, RequestFailed), (2, RequestFailed)]
+    assert type(d.error(1)) is type(d.error(2)) is EngineUnavailable
+    assert "no more engine calls can be started" in caplog.text
+    await d.worker.close()
+
+
 # ---------------------------------------------------------------------- preparation
 
 
@@ -584,6 +608,38 @@ async def test_rows_are_prepared_in_threads_before_their_call() -> None:
         ]
         assert type(d.error(3)) is WindowRejected
         assert str(d.error(4)) == "too loud"
+
+
+def preparing_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("prepare")]
+
+
+async def test_the_threads_that_prepare_rows_run_from_the_start() -> None:
+    before = len(preparing_threads())
+    async with desk(PreparingEngine()):
+        assert len(preparing_threads()) == before + PREPARE_THREADS
+
+
+async def test_a_row_that_no_thread_takes_is_not_queued_and_the_next_one_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine = PreparingEngine()
+    engine.open_gate.set()
+    async with desk(engine) as d:
+        with monkeypatch.context() as limited:
+            limited.setattr(d.worker._pool, "submit", refuse)
+            with pytest.raises(RuntimeError):
+                d.submit(request(1))
+        assert d.worker.load.queue_depth == 0
+        d.submit(request(1), request(2))
+        await called(engine, 1)
+        assert engine.calls[0].ids == [1, 2]
+        engine.calls[0].succeed()
+        await settle()
+        assert d.results == [(1, Hypothesis), (2, Hypothesis)]
 
 
 async def test_further_try_is_not_prepared_again() -> None:
@@ -646,7 +702,7 @@ async def test_close_ends_the_preparing_threads() -> None:
     async with desk(engine) as d:
         d.submit(request(1))
         await called(engine, 1)
-        threads = [t for t in threading.enumerate() if t.name.startswith("prepare")]
+        threads = preparing_threads()
         assert threads
     for thread in threads:
         await asyncio.to_thread(thread.join, 5)

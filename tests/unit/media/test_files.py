@@ -20,7 +20,7 @@ from tests.decode_media import (
     webm_header,
 )
 from whisper_live.errors import DecodeError
-from whisper_live.media.files import file_duration_s, read_file
+from whisper_live.media.files import FORMATS, probe_file, read_file
 
 
 def wav(rate: int, channels: int = 1, count: int = 20_000) -> bytes:
@@ -61,6 +61,25 @@ def wav_24_in_32() -> bytes:
         ("ogg", "flac", 48_000, 1),
         ("webm", "libopus", 48_000, 1),
         ("adts", "aac", 44_100, 1),
+        ("wav", "pcm_s64le", 48_000, 2),
+        ("wav", "adpcm_ms", 44_100, 1),
+        ("asf", "wmav2", 44_100, 2),
+        ("mov", "aac", 48_000, 2),
+        ("matroska", "ac3", 48_000, 2),
+        ("avi", "libmp3lame", 44_100, 1),
+        ("flv", "nellymoser", 44_100, 1),
+        ("mpegts", "aac", 48_000, 2),
+        ("mpeg", "mp2", 48_000, 2),
+        ("3gp", "aac", 16_000, 1),
+        ("amr", "libopencore_amrnb", 8_000, 1),
+        ("aiff", "pcm_s16be", 44_100, 2),
+        ("au", "pcm_mulaw", 16_000, 1),
+        ("caf", "alac", 44_100, 1),
+        ("w64", "pcm_f32le", 48_000, 1),
+        ("voc", "pcm_u8", 8_000, 1),
+        ("wv", "wavpack", 44_100, 1),
+        ("tta", "tta", 16_000, 1),
+        ("latm", "aac", 44_100, 1),
     ],
 )
 def test_files_decode_to_their_sound(
@@ -77,7 +96,8 @@ def test_files_decode_to_their_sound(
     best = max(
         float(np.dot(samples[16_000 + lag : 28_000 + lag], heart)) for lag in lags
     )
-    assert best / float(np.dot(heart, heart)) == pytest.approx(1.0, abs=0.08)
+    lossy = 0.15 if container == "amr" else 0.08  # at 5 to 12 kbit/s
+    assert best / float(np.dot(heart, heart)) == pytest.approx(1.0, abs=lossy)
 
 
 def test_a_path_is_read_like_a_file(tmp_path: Path) -> None:
@@ -87,12 +107,12 @@ def test_a_path_is_read_like_a_file(tmp_path: Path) -> None:
     for source in (path, str(path)):
         samples = np.concatenate(list(read_file(source)))
         np.testing.assert_array_equal(samples, reference(data))
-    assert file_duration_s(path) == pytest.approx(2.0)
+    assert probe_file(path) == pytest.approx(2.0)
 
 
 def test_an_open_file_stays_open() -> None:
     file = io.BytesIO(wav(16_000))
-    assert file_duration_s(file) == pytest.approx(1.25)
+    assert probe_file(file) == pytest.approx(1.25)
     assert sum(map(len, read_file(file))) == 20_000
     assert not file.closed
 
@@ -122,13 +142,19 @@ def test_nothing_is_read_ahead() -> None:
         (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
          b"m=audio 5004 RTP/AVP 0\n", "unknown_format"),
         (b"#EXTM3U\n#EXTINF:1,\nsecret.wav\n", "unknown_format"),
+        (b"[playlist]\nFile1=secret.wav\nNumberOfEntries=1\n", "unknown_format"),
+        (b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period>'
+         b"<AdaptationSet><Representation><BaseURL>secret.wav</BaseURL>"
+         b"</Representation></AdaptationSet></Period></MPD>", "unknown_format"),
+        (b"ASF secret.wav\n[Reference]\nRef1=secret.wav\n", "unknown_format"),
+        (b"1\n00:00:00,000 --> 00:00:01,000\nsecret.wav\n", "unknown_format"),
         (np.random.default_rng(1).bytes(50_000), "unknown_format"),
         (wav(1), "sample_rate"),
         (wav(400_000), "sample_rate"),
         (wav(16_000, channels=32, count=100), "channels"),
         (wav_24_in_32(), "unsupported_codec"),
         (muxed("matroska", "pcm_s16le")[:200], "unknown_format"),
-        (muxed("wav", "pcm_s64le"), "unsupported_codec"),
+        (muxed("wav", "dfpwm"), "unsupported_codec"),
         (
             webm_header(track_entry(b"V_VP8", kind=1, private=b""))
             + cluster(0)
@@ -162,10 +188,33 @@ def test_what_stops_libav_is_said_without_its_jargon() -> None:
 
 
 def test_decoders_that_were_not_named_are_refused() -> None:
-    data = muxed("matroska", "ac3")
-    with pytest.raises(DecodeError, match="ac3") as refused:
+    data = muxed("nut", "comfortnoise")
+    with pytest.raises(DecodeError, match="comfortnoise") as refused:
         next(read_file(io.BytesIO(data)))
     assert refused.value.kind == "unsupported_codec"
+
+
+def test_a_probe_hears_what_cannot_be_decoded_and_moves_nothing() -> None:
+    file = io.BytesIO(muxed("ogg", "libopus"))
+    assert probe_file(file) == pytest.approx(2.0, abs=0.02)
+    samples = np.concatenate(list(read_file(file)))
+    assert len(samples) == pytest.approx(32_000, abs=1600)
+    for data, kind in (
+        (webm((b"\xff",) * 400), "damaged"),
+        (b"", "empty"),
+        (wav(1), "sample_rate"),
+    ):
+        with pytest.raises(DecodeError) as refused:
+            probe_file(io.BytesIO(data))
+        assert refused.value.kind == kind
+
+
+def test_no_format_is_read_that_names_other_files() -> None:
+    assert "wav" in FORMATS and "asf" in FORMATS
+    assert not FORMATS.keys() & {
+        *("concat", "hls", "dash", "sdp", "rtsp", "rtp", "sap", "imf", "image2"),
+        *("lavfi", "alsa", "x11grab", "fbdev", "v4l2", "vobsub", "webm_dash_manifest"),
+    }
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -173,4 +222,4 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         next(read_file(tmp_path / "missing.wav"))
     assert refused.value.kind == "unreadable"
     with pytest.raises(DecodeError, match="directory"):
-        file_duration_s(tmp_path)
+        probe_file(tmp_path)

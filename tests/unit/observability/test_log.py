@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ def log_to() -> Iterator[Logging]:
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     ours.setLevel(before[2])
+    logging.captureWarnings(False)
 
 
 def entries(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -95,6 +97,17 @@ def test_other_packages_are_heard_from_warning_up(log_to: Logging) -> None:
         logging.getLogger(name).info("Processing %s", CANARY)
         logging.getLogger(name).warning("low memory")
     assert [entry["message"] for entry in entries(stream)] == ["low memory"] * 2
+
+
+def test_what_python_warns_of_is_a_line_as_well(log_to: Logging) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        stream = log_to(log_format="json")
+        warnings.warn("an old way to call a library", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    (entry,) = entries(stream)
+    assert (entry["level"], entry["logger"]) == ("warning", "py.warnings")
+    assert "an old way to call a library" in entry["message"]
 
 
 def test_session_has_a_line_at_open_and_one_at_close(log_to: Logging) -> None:

@@ -338,7 +338,7 @@ def test_an_unknown_patience_is_refused() -> None:
 def test_unknown_vad_parameters_are_named_not_refused() -> None:
     read = options(vad_parameters={"bogus": 1, "threshold": 0.5, "window": 512})
     assert read.ignored == ("vad_parameters.bogus", "vad_parameters.window")
-    many = options(vad_parameters={"x" * 500 + str(i): i for i in range(1000)})
+    many = options(vad_parameters={"x" * 500 + str(i): i for i in range(100)})
     assert len(many.ignored) == 8
     assert max(map(len, many.ignored)) <= 64
 
@@ -363,7 +363,7 @@ def test_what_is_not_built_is_accepted_and_named_only_when_wanted() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["", "hello", "{", b"\x00\x01\x02\x03", b"\xff\xfe", "END_OF_AUDIO", "[" * 100_000]
+    ["", "hello", "{", b"\x00\x01\x02\x03", b"\xff\xfe", "END_OF_AUDIO", "[" * 60_000]
     + ['{"uid": ' + "9" * 5000 + "}"],
 )
 def test_not_json(message: str | bytes) -> None:
@@ -372,6 +372,24 @@ def test_not_json(message: str | bytes) -> None:
     assert caught.value.kind == "handshake_json"
     assert caught.value.close_code == 1008
     assert handshake.uid_of(message) == ""
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_options_longer_than_any_that_make_sense_are_refused_unread(
+    as_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def long(length: int) -> str | bytes:
+        text = json.dumps({**FIVE, "initial_prompt": ""})
+        text = text.replace('""', '"' + "x" * (length - len(text)) + '"')
+        assert len(text) == length
+        return text.encode() if as_bytes else text
+
+    assert parse(long(65_536)).initial_prompt == "x" * 4096
+    monkeypatch.setattr(json, "loads", None)
+    with pytest.raises(HandshakeError, match="not be longer than 65536") as caught:
+        parse(long(65_537))
+    assert caught.value.kind == "handshake_too_long"
+    assert handshake.uid_of(long(65_537)) == ""
 
 
 @pytest.mark.parametrize("message", ["[]", "null", '"x"', "12", "true", "NaN"])
@@ -533,23 +551,15 @@ def test_status_messages_are_byte_for_byte_what_clients_look_for() -> None:
 
 
 def test_segments_with_words_dropped_spans_and_timings() -> None:
-    message = messages.segments(
-        "U",
-        [
-            Segment(
-                0,
-                16_000,
-                " Hello",
-                True,
-                words=(Word(" Hello", 0, 12_800, 0.949999),),
-            ),
-            Segment(16_008, 197_440, " né", False),
-        ],
+    words = (Word(" Hello", 0, 12_800, 0.949999),)
+    assert messages.segments(
+        'U"',
+        [messages.segment(Segment(0, 16_000, " Hello", True, words=words))],
+        messages.segment(Segment(16_008, 197_440, " né", False)),
         dropped=[Dropped(160_000, 176_000, "engine_timeout")],
         timings={"queue_s": 0.01},
-    )
-    assert messages.encode(message) == (
-        '{"uid":"U","segments":['
+    ) == (
+        '{"uid":"U\\"","segments":['
         '{"start":"0.000","end":"1.000","text":" Hello","completed":true,'
         '"words":[{"word":" Hello","start":"0.000","end":"0.800","probability":0.95}]},'
         '{"start":"1.000","end":"12.340","text":" n\\u00e9","completed":false}],'
@@ -559,23 +569,20 @@ def test_segments_with_words_dropped_spans_and_timings() -> None:
 
 
 def test_nothing_to_say_leaves_no_key() -> None:
-    message = messages.segments("U", [Segment(0, 1, " a", True)], timings=None)
+    shown = messages.segment(Segment(0, 1, " a", True))
+    message = json.loads(messages.segments("U", [shown], timings=None))
     assert list(message) == ["uid", "segments"]
     assert list(message["segments"][0]) == ["start", "end", "text", "completed"]
 
 
-def test_an_empty_list_or_an_early_partial_is_our_own_mistake() -> None:
+def test_an_empty_list_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError):
         messages.segments("U", [])
-    with pytest.raises(AssertionError):
-        messages.segments("U", [Segment(0, 1, " a", False), Segment(1, 2, " b", True)])
 
 
 @given(st.integers(0, 16_000 * 3600 * 24), st.integers(0, 64))
 def test_times_stay_in_order_after_rounding(position: int, step: int) -> None:
-    wire = messages.segments("U", [Segment(position, position + step, " a", True)])[
-        "segments"
-    ][0]
+    wire = json.loads(messages.segment(Segment(position, position + step, " a", True)))
     assert float(wire["start"]) <= float(wire["end"])
     assert (
         wire["start"].split(".")[1].isdigit() and len(wire["start"].split(".")[1]) == 3

@@ -238,6 +238,29 @@ def test_all_means_a_bounded_many() -> None:
     assert one.context.endswith(" 598 599") and len(one.context) == 1000
 
 
+def test_a_message_does_not_grow_with_hours_of_words() -> None:
+    one = wire(send_last_n_segments=0, word_timestamps=True)
+    longest, seen = 0, 0
+    for n in range(3 * 1200):  # a segment every three seconds
+        words = [Word(f" w{n}.{k}", 0, 1, 0.5) for k in range(10)]
+        text = "".join(word.text for word in words)
+        told = one.render(Update(completed=(done(3 * n, 3 * n + 3, text, *words),)))
+        longest = max([longest, *(len(message.text) for message in told)])
+        last = json.loads(told[-1].text)["segments"][-1]
+        seen += last["text"] == text and last["completed"] and len(last["words"]) == 10
+    assert seen == 3600
+    assert 120_000 < longest < 135_000  # the newest, and as many as fit
+
+
+def test_new_segments_are_seen_once_however_long_they_are() -> None:
+    one = wire(send_last_n_segments=1)
+    long = [done(n, n + 1, f" {n}" + "x" * 50_000) for n in range(5)]
+    *_, last = one.render(Update(completed=tuple(long)))
+    assert [s["text"][:2] for s in json.loads(last.text)["segments"]][-1] == " 4"
+    *_, last = one.render(Update(completed=(done(5, 6, " 5"),)))
+    assert [s["text"] for s in json.loads(last.text)["segments"]] == [" 5"]
+
+
 def test_a_partial_at_the_very_end_of_the_audio() -> None:
     one = transcript(done(0, 1, " a"))
     shown = one.show(4 * S, 3 * S, " b")
@@ -363,6 +386,26 @@ def test_a_refusal_echoes_the_uid_that_was_understood() -> None:
     assert said(one.complain(full)) == [{"uid": "me", "status": "WAIT", "message": 1.5}]
 
 
+@pytest.mark.parametrize("change", [{}, {"task": "dance"}, {"language": ["en"]}])
+def test_a_first_message_is_parsed_once_whatever_comes_of_it(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    parse = json.loads
+
+    def loads(text: str) -> Any:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(json, "loads", loads)
+    one, message = WhisperLive(SpeechConfig()), json.dumps({**HELLO, **change})
+    try:
+        one.read_hello(message)
+    except HandshakeError as error:
+        one.complain(error)
+    assert parsed == [message]
+
+
 def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     one = wire()
     assert one.read(b"\0\0") == Audio(b"\0\0")
@@ -371,6 +414,8 @@ def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     for nonsense in ("{}", "hello", '{"type": "dance"}', "[1]"):
         with pytest.raises(ProtocolError, match="binary"):
             one.read(nonsense)
+    with pytest.raises(ProtocolError, match="not be longer than 65536"):
+        one.read('{"type": "flush"}' + " " * 65_536)
 
 
 HELLO = {"uid": "u", "language": "en", "task": "transcribe", "hotwords": "Ada"}

@@ -12,7 +12,7 @@ from whisper_live.config.sources import build_config
 from whisper_live.errors import ConfigError
 from whisper_live.server.access import UNIX_PEER, Access
 
-KEY = "s3cret-key"
+KEY = "s3cret-key-of-alice"
 OWN = "192.168.0.2"
 
 

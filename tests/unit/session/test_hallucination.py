@@ -54,6 +54,13 @@ def test_scores_decide_together(
     assert found is reason
 
 
+@pytest.mark.parametrize("text", [" नमस्ते", " நன்றி", " ที่นี่", " شُكْرًا"])
+def test_certain_answers_in_scripts_with_marks_are_kept(text: str) -> None:
+    heard = segment(text, no_speech=0.01, logprob=-0.1)
+    found = suppress(heard, speech=0.99, no_speech_threshold=0.45, is_final=True)
+    assert found is None
+
+
 def test_a_partial_waits_until_it_is_sure() -> None:
     for logprob, reason in ((-1.5, Reason.UNSURE), (-0.9, None)):
         heard = segment(logprob=logprob)

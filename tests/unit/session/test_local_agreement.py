@@ -139,33 +139,72 @@ def test_two_hypotheses_in_a_row_replace_a_wrong_agreement() -> None:
 
 
 def test_a_reading_that_goes_to_and_fro_is_not_shown() -> None:
-    one = heard(" a b c", " a x y")
+    one = heard(" a b c d", " a x y d")
     assert one.shown == " a b c"
-    for text in (" a b c d", " a x y d"):
+    for text in (" a b c e", " a x y e"):
         one.update(split_words(text))
         assert (one.text, one.shown[:6]) == (text, " a b c")
 
 
 def test_doubt_ends_after_three_hypotheses() -> None:
-    one = heard(" a b c d")
+    one = heard(" a b c d e")
     shown = []
-    for text in (" a x y z", " a p q r", " a t u v", " a f g h i j k l m"):
+    for text in (" a x y z", " a p q r", " a t u v", " a f g h i j k l m n o p"):
         one.update(split_words(text))
         assert one.text == text
         shown.append(one.shown)
-    # Two to three words were taken back each time; three times two stay hidden.
-    assert shown == [" a b c d"] * 3 + [" a f g"]
+    # Three words were taken back each time; the newest and three times two stay hidden.
+    assert shown == [" a b c d"] * 3 + [" a f g h i"]
 
 
 def test_a_single_word_is_replaced_at_once() -> None:
     one = LocalAgreement()
-    for text in (" forty", " forty two", " forty two for", " forty two four six"):
+    for text, shown in (
+        (" forty", " forty"),
+        (" forty two", " forty"),
+        (" forty two for", " forty two"),
+        (" forty two four six", " forty two four"),
+    ):
         one.update(split_words(text))
-        assert one.shown == text
+        assert one.shown == shown
+
+
+def test_the_newest_word_is_shown_by_the_next_reading_or_a_pause() -> None:
+    one = heard(" we can scoop")
+    assert one.shown == " we can"
+    one.update(split_words(" we can scoop"))
+    assert one.shown == " we can", "it may be cut off still"
+    one.update(split_words(" we can scoop these"))
+    assert one.shown == " we can scoop"
+    one.show_all(split_words(" we can scoop these things"))
+    assert one.shown == " we can scoop these things"
+    one.update(split_words(" we can scoop these things"))
+    assert one.shown == " we can scoop these things", "nothing is taken back for it"
+
+
+def test_older_words_are_revised_at_a_pause_alone() -> None:
+    old, new = " we see far and wide", " we sea far and wide"
+    one = heard(f"{old} over", f"{old} over the", f"{old} over the hills")
+    assert one.shown == f"{old} over the"
+    for more in (" over the hills at", " over the hills at night", " over the"):
+        one.update(split_words(new + more))
+        one.update(split_words(new + more))
+        assert one.shown[: len(old)] == old
+    one.show_all(split_words(f"{new} over the hills"))
+    assert one.shown == f"{new} over the hills"
+
+
+def test_an_older_word_that_is_left_out_does_not_double_the_rest() -> None:
+    one = heard(*[" a b c d e f g"] * 2)
+    assert one.shown == " a b c d e f"
+    for text in (" b c d e f g h", " b c d e f g h i", " a x b c d e f g h i j"):
+        one.update(split_words(text))
+        assert one.shown == " a b c d e f g h i j"[: len(one.shown)]
+    assert one.shown == " a b c d e f g h i"
 
 
 def test_what_may_be_over_is_shown_as_it_was_read() -> None:
-    one = heard(" a b c d", " a x y z", " a p q r")
+    one = heard(" a b c d e", " a x y z", " a p q r")
     assert one.shown == " a b c d", "doubted"
     one.show_all(split_words(" a s t u v"))
     assert one.shown == " a s t u v"
@@ -174,11 +213,11 @@ def test_what_may_be_over_is_shown_as_it_was_read() -> None:
 
 
 def test_doubt_outlives_a_cut_before_it() -> None:
-    one = heard(" a b c d e", " a b x y z")
+    one = heard(" a b c d e f", " a b x y z")
     one.cut(1)
     assert (one.text, one.shown) == (" b x y z", " b c d e")
     one.update(split_words(" b x y z"))
-    assert one.shown == " b x y z"
+    assert one.shown == " b x y"
 
 
 def test_a_new_window_knows_how_unsteady_the_one_before_was() -> None:
@@ -196,7 +235,9 @@ def test_a_shown_word_that_is_heard_again_stays(hypotheses: list[list[str]]) -> 
         before = split_words(one.shown)
         one.update(words)
         shown, heard_now = split_words(one.shown), split_words(one.text)
-        if shown != before:
+        held = before[:-4]
+        assert shown[: len(held)] == held, "older words wait for a pause"
+        if shown != before and heard_now[: len(held)] == held:
             assert heard_now[: len(shown)] == shown
         still = 0
         for old, new in zip(before, heard_now, strict=False):
@@ -211,9 +252,10 @@ def test_what_is_shown_is_not_behind_for_long(hypotheses: list[list[str]]) -> No
     one, in_doubt = LocalAgreement(), 0
     for words in hypotheses:
         one.update(words)
-        shown = split_words(one.shown)
-        in_doubt = 0 if split_words(one.text)[: len(shown)] == shown else in_doubt + 1
-        assert in_doubt <= 3
+        shown, text = split_words(one.shown), split_words(one.text)
+        is_held = text[: len(shown[:-4])] != shown[:-4]
+        in_doubt = 0 if is_held or text[: len(shown)] == shown else in_doubt + 1
+        assert in_doubt <= 4  # three, once what was shown is too short to be held
 
 
 def test_unspaced_scripts_agree_by_character() -> None:

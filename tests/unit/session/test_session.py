@@ -231,7 +231,7 @@ def test_the_text_stands_once_the_advance_was_read() -> None:
 
     harness = SessionHarness(hear=hear)
     harness.play(words(1, 2, 3, 4))
-    assert set(harness.partials) == {" no such words"}
+    assert set(harness.partials) == {" no such"}
     harness.play(silence(0.3))
     assert not harness.completed()
     assert harness.partials[-1] == " w1 w2 w3 w4", "no doubt although much is revised"
@@ -254,12 +254,12 @@ def test_speech_resumes_and_the_advance_was_only_a_reading() -> None:
 
 def test_an_advance_that_runs_when_speech_resumes_is_still_heard() -> None:
     harness = slow()
-    harness.play(words(1, 2))
+    harness.play(words(1, 2, 3))
     harness.answer_all()
     harness.play(silence(0.3))
     harness.start()
     assert harness.running is not None and harness.running.kind is FINAL
-    harness.play(words(3)[:4096])
+    harness.play(words(4)[:4096])
     assert harness.partials == [" w1"]
     harness.answer()
     assert harness.partials == [" w1", " w1 w2"], "it was on its way anyhow"

@@ -29,6 +29,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     cut_loop,
     read_spans,
     read_to,
+    says_twice,
     without_open_end,
 )
 from whisper_live.inference.types import DecodeOptions, Timing
@@ -39,6 +40,7 @@ log = logging.getLogger("whisper_live.engine")
 
 HOPS_PER_S = 100
 MOST_BEAMS = 16  # time and memory grow with each
+BROKEN = "\ufffd"  # of a character whose last bytes are missing
 POSITIONS = 448  # of the decoder: prompt and answer together
 # Attention scores take heads x positions**2 x 4 bytes a row (150 MB at 30 s in
 # small), and the encoder gains nothing from batching on a CPU: long rows go in
@@ -93,7 +95,15 @@ class Call:
         engine_s = time.monotonic() - started
         for row in _open(done):
             padding = max(1 - row.features.shape[1] / row.hops, 0.0)
-            row.outcome = row.hypothesis(Timing(0.0, engine_s, len(rows), padding))
+            row.outcome = row.hypothesis(
+                Timing(
+                    engine_s=engine_s,
+                    batch_size=len(rows),
+                    padding=padding,
+                    context_s=row.hops / HOPS_PER_S,
+                    is_fallback=row.doubted is not None,
+                )
+            )
 
     # ---------------------------------------------------------------- isolation
 
@@ -196,7 +206,7 @@ class Call:
             **search,
         )
         for row, result, limit in zip(rows, results, limits):
-            row.answers.append(self._answer(row, result, min(limit, most)))
+            row.take(self._answer(row, result, min(limit, most)))
 
     def _answer(self, row: Row, result: Any, limit: int) -> Answer:
         prompt, tokens = _the(row.prompt), result.sequences_ids[0]
@@ -205,11 +215,16 @@ class Call:
         average = total / (len(tokens) - prompt.forced + 1)
         tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
         marks = {"eot": tokenizer.eot, "timestamp_begin": tokenizer.timestamp_begin}
+        looped = ran_out = False
         if len(tokens) >= limit:
             tokens = tokens[:limit]
             unlooped = cut_loop(tokens)
+            closed = without_open_end(tokens, **marks)
             looped = len(unlooped) < len(tokens)
-            tokens = unlooped if looped else without_open_end(tokens, **marks)
+            ran_out = not looped and len(closed) == len(tokens)
+            tokens = unlooped if looped else closed
+            while ran_out and tokenizer.decode(tokens).endswith(BROKEN):
+                tokens = tokens[:-1]
         samples = len(row.request.audio)
         spans = read_spans(tokens, samples=samples, **marks)
         texts = [tokenizer.decode(span.tokens) for span in spans]
@@ -221,6 +236,8 @@ class Call:
             average_logprob=average,
             no_speech_probability=result.no_speech_prob,
             compression_ratio=compression_ratio("".join(texts)),
+            is_repeated=looped or says_twice(tokens, eot=tokenizer.eot),
+            ran_out=ran_out and bool(kept),
         )
 
     def _align(self, rows: Sequence[Row]) -> None:
@@ -303,7 +320,8 @@ def _wants_detection(row: Row) -> bool:
 
 
 def _wants_words(row: Row) -> bool:
-    return row.request.options.word_timestamps and bool(row.chosen.spans)
+    wanted = row.request.options.word_timestamps or row.chosen.ran_out
+    return wanted and bool(row.chosen.spans)
 
 
 def _alignment_kind(row: Row) -> tuple[Any, ...]:

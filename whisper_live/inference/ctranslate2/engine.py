@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 from ctranslate2.models import Whisper
 
@@ -59,7 +60,11 @@ SHORTEST_SAMPLES = s_to_samples(0.1)  # less holds no word
 # Audio contexts, in mel columns of 10 ms.  Few, because every shape costs oneDNN a
 # compiled primitive; never 160 or 256, which CTranslate2 takes for unencoded features
 # (80 or 128 positions, as many as there are mels).
-CONTEXT_HOPS = (200, 300, 400, 500, 600, 800, 1000, 1500, 3000)
+CONTEXT_HOPS = (200, 300, 400, 500, 600, 800, 1000, 1200, 1500, 2000, 3000)
+# By the width of the encoder.  Read in at least so much context, tiny.en and base are
+# as right as in 30 s, where doubtful answers are read again; in 8 s they loop
+# (docs/benchmarks/audio-context.md).  Others have not been measured.
+_STOCK_FLOORS_S = {384: 10.0}
 _NO_FEATURES: Features = np.empty((0, 0), np.float32)
 ROOM_HOPS = 50  # short contexts end in half a second of nothing: fewer lost last words
 
@@ -91,7 +96,7 @@ def load(
         )
     except Exception as error:  # tokenizers raises bare Exception
         raise explain(error, found.name) from error
-    floor_s = facts.min_context_s if asked_floor_s is None else asked_floor_s
+    floor_s = asked_floor_s or facts.min_context_s or _stock_floor_s(loaded[0])
     contexts = tuple(h for h in CONTEXT_HOPS if h >= floor_s * HOPS_PER_S)
     log.info(
         "model %s loaded in %.1f s, audio context %s",
@@ -119,11 +124,17 @@ def load(
         [Call(model, tokens, to_cpu=several) for model in of_each],
         mels=loaded[0].n_mels,
         contexts=contexts,
+        trained_short=facts.min_context_s is not None,
     )
 
 
 class CTranslate2Engine:
-    """A loaded model.  ``warm_up`` before the first ``transcribe``."""
+    """A loaded model.  ``warm_up`` before the first ``transcribe``.
+
+    ``contexts`` are the audio contexts to use, in mel columns, shortest first.  Weights
+    that were not ``trained_short`` are doubted in all but the last one, and asked again
+    there.
+    """
 
     def __init__(
         self,
@@ -132,11 +143,13 @@ class CTranslate2Engine:
         *,
         mels: int,
         contexts: Sequence[int],
+        trained_short: bool,
     ) -> None:
         self._info = info
         self._calls = calls
         self._prompts = calls[0].prompts
         self._contexts = contexts
+        self._trained_short = trained_short
         self._cache = FeatureCache(mels)
         self._threads = WorkerThreads(calls)
         self._lost: str | None = None  # why there will be no more calls
@@ -215,7 +228,7 @@ class CTranslate2Engine:
             if size == 1:  # and every stage that a call can have; noise says no word
                 options = DecodeOptions(prefix="a", word_timestamps=True)
             request = Request(0, "", RequestKind.FINAL, 0, noise, options)
-            rows.append(Row(request, features, hops))
+            rows.append(Row(request, features, hops, widest=hops))
         call.run(rows, most_tokens=8)
         for row in rows:
             if isinstance(row.outcome, RequestFailed):
@@ -284,7 +297,7 @@ class CTranslate2Engine:
         try:
             return self._row(request)
         except Exception as error:  # a row can hold anything: this is its edge
-            row = Row(request, _NO_FEATURES, 0)
+            row = Row(request, _NO_FEATURES, 0, 0)
             row.fail(rejection(error))
             return row
 
@@ -294,7 +307,7 @@ class CTranslate2Engine:
             return request.row
         audio = _checked(request.audio)
         if len(audio) < SHORTEST_SAMPLES:
-            row = Row(request, _NO_FEATURES, 0)
+            row = Row(request, _NO_FEATURES, 0, 0)
             language = request.options.language
             known = 1.0 if language else 0.0
             row.outcome = Hypothesis(request.id, (), language or "", known)
@@ -302,7 +315,9 @@ class CTranslate2Engine:
         features = self._cache.features(request.session, request.start, audio)
         if request.kind is not RequestKind.PARTIAL:  # this window grows no further
             self._cache.forget(request.session)
-        return Row(request, features, self._context(features.shape[1]))
+        context = self._context(features.shape[1])
+        widest = context if self._trained_short else self._contexts[-1]
+        return Row(request, features, context, widest=widest)
 
     def _context(self, hops: int) -> int:
         """The smallest audio context that holds so many columns and some room."""
@@ -331,6 +346,14 @@ def _carrying(row: Row) -> _Carrying:
     request = row.request
     values = {f.name: getattr(request, f.name) for f in dataclasses.fields(Request)}
     return _Carrying(**values, row=row)
+
+
+def _stock_floor_s(model: Whisper) -> float:
+    """The shortest audio context of stock weights by which no words were lost."""
+    hops = CONTEXT_HOPS[0]
+    silence = np.zeros((1, model.n_mels, hops), np.float32)
+    encoded = model.encode(ctranslate2.StorageView.from_array(silence), to_cpu=True)
+    return _STOCK_FLOORS_S.get(encoded.shape[-1], LONGEST_S)
 
 
 def _whisper(path: Path, placement: Placement, index: int, nice: int) -> Whisper:

@@ -31,9 +31,11 @@ from whisper_live.inference.types import (
 
 __all__ = ["Encoded", "Row"]
 
-# Fast speech is 5 words or 7 tokens a second; the rest is for timestamps and the
-# first words of a window that was cut in mid-word.
+# Fast English is 5 words or 7 tokens a second; the rest is for timestamps and the
+# first words of a window that was cut in mid-word.  No other language has such a bound:
+# Hindi spoken slowly takes 13 tokens a second, Bengali 20, Georgian 28.
 TOKENS_PER_S, TOKENS_AT_LEAST = 10, 16
+WHISPERS_OWN = 224  # tokens of the longest answer, in any language
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +62,8 @@ class Row:
 
     request: Request
     features: Features
-    hops: int  # audio context, in mel columns
+    hops: int  # audio context, in mel columns...
+    widest: int  # ...and the one in which the weights were trained
     outcome: Outcome | None = None
     encoded: Encoded | None = None
     index: int = 0  # in `encoded`
@@ -68,6 +71,7 @@ class Row:
     language_probability: float = 1.0
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
+    doubted: Answer | None = None  # of a context that seems to be too short
     gave_up: bool = False  # an error ended the attempts: the answers are all there is
     words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
 
@@ -79,8 +83,20 @@ class Row:
     @property
     def most_tokens(self) -> int:
         """Longest plausible answer, without what the prompt forces."""
+        if self.language != "en":
+            return WHISPERS_OWN
         seconds = samples_to_s(len(self.request.audio))
         return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
+
+    def take(self, answer: Answer) -> None:
+        """The answer to an attempt; one that a short context spoiled is not counted.
+
+        The row is then read in the whole context, which its next attempts keep.
+        """
+        if self.hops < self.widest and not answer.fits_context:
+            self.doubted, self.hops, self.encoded = answer, self.widest, None
+        else:
+            self.answers.append(answer)
 
     def detach(self) -> None:
         """Keep this row's encoder output, let go of its neighbours'."""
@@ -95,7 +111,7 @@ class Row:
         Doubtful text that no further attempt could better, and text whose words could
         not be aligned, are worth more than none.
         """
-        if self.answers:
+        if self.answers or self.doubted:
             self.gave_up = True
         else:
             self.outcome = RequestFailed(self.request.id, error)
@@ -104,12 +120,16 @@ class Row:
     def is_settled(self) -> bool:
         """Whether the row needs no further attempt."""
         attempts = len(self.request.options.temperatures)
-        is_last = self.gave_up or len(self.answers) == attempts
-        return is_last or self.answers[-1].believable
+        if self.gave_up or len(self.answers) == attempts:
+            return True
+        return bool(self.answers) and self.answers[-1].believable
 
     @property
     def chosen(self) -> Answer:
         """The believable answer, else the best of all."""
+        if not self.answers:
+            assert self.doubted is not None, "there is an answer"
+            return self.doubted
         last = self.answers[-1]
         return last if last.believable else max(self.answers, key=lambda a: a.rank)
 
@@ -117,9 +137,10 @@ class Row:
         """The chosen answer, as an outcome."""
         request, answer = self.request, self.chosen
         segments = []
+        aligned = self.words if request.options.word_timestamps else ()
         for index, (span, text) in enumerate(zip(answer.spans, answer.texts)):
             start, end = span.start, span.end
-            words = self.words[index] if self.words else ()
+            words = aligned[index] if aligned else ()
             if words and words[0].start < words[-1].end:
                 start, end = words[0].start, words[-1].end
             segments.append(
@@ -147,9 +168,17 @@ class Row:
             language=self.language or "",
             language_probability=self.language_probability,
             timing=timing,
-            read_to=request.start + answer.read_to,
+            read_to=request.start + self._read_to(answer),
         )
+
+    def _read_to(self, answer: Answer) -> int:
+        """Where in the window the text ends; by its words where it ran out of tokens."""
+        if answer.ran_out and self.words and self.words[-1]:
+            return self.words[-1][-1].end
+        return answer.read_to
 
     def so_far(self) -> Hypothesis | None:
         """The best of the answers while another attempt is wanted; without words."""
-        return self.hypothesis(Timing()) if self.answers else None
+        if not self.answers and self.doubted is None:
+            return None
+        return self.hypothesis(Timing())

@@ -20,6 +20,7 @@ __all__ = [
     "cut_loop",
     "read_spans",
     "read_to",
+    "says_twice",
     "without_open_end",
 ]
 
@@ -27,6 +28,9 @@ SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 20 ms
 LIKELY_SILENCE = 0.6  # over which improbable text is not worth a retry
 LONGEST_LOOP = 32  # tokens of one round
 LEAST_ROUNDS = 4
+# Text tokens of a phrase that nobody says twice running, or seldom enough: what it
+# costs is one more reading.
+LEAST_SAID_TWICE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,17 @@ class Answer:
     average_logprob: float
     no_speech_probability: float
     compression_ratio: float
+    is_repeated: bool = False  # a phrase stands there twice running, or more often
+    ran_out: bool = False  # of tokens, with no time behind what was written
+
+    @property
+    def fits_context(self) -> bool:
+        """False if the audio context was too short for the weights, by all signs.
+
+        Stock Whisper then says what it heard again and again; twice is not enough to
+        raise the compression ratio above Whisper's threshold.
+        """
+        return self.believable and not self.is_repeated
 
     @property
     def believable(self) -> bool:
@@ -87,6 +102,18 @@ def cut_loop(tokens: Sequence[int]) -> list[int]:
         if rounds >= LEAST_ROUNDS:
             return list(tokens[: end + size])
     return list(tokens)
+
+
+def says_twice(tokens: Sequence[int], *, eot: int) -> bool:
+    """Whether a phrase of some tokens is followed by itself, whatever the times."""
+    text = [token for token in tokens if token < eot]
+    for size in range(LEAST_SAID_TWICE, len(text) // 2 + 1):
+        equal = 0  # tokens in a row that stand again `size` further on
+        for left, right in zip(text, text[size:]):
+            equal = equal + 1 if left == right else 0
+            if equal == size:
+                return True
+    return False
 
 
 def read_spans(

@@ -52,6 +52,10 @@ from whisper_live.session.updates import (
 
 __all__ = ["WhisperLive"]
 
+# A message must not grow with the length of the session in words either: 500 segments
+# without words have about half of this.
+_MOST_REPEATED_CHARACTERS = 1 << 17
+
 # A client that was told DISCONNECT still sends END_OF_AUDIO, and loses its SRT file
 # if the socket is gone by then (WhisperLive 0.9 to 0.10).
 _CLOSES = {
@@ -76,7 +80,8 @@ class WhisperLive(Protocol):
         self._values: dict[str, Any] = {}  # of the handshake
         self._most_repeated = MAX_REPEATED_SEGMENTS
         self._wants_timings = False
-        self._repeated: deque[Segment] = deque()  # completed segments
+        self._repeated: deque[str] = deque()  # completed segments, as on the wire
+        self._repeated_characters = 0  # of them all
         self._partial: Segment | None = None
         self._dropped: list[Dropped] = []  # spans that no message has told yet
         self._warnings: list[str] = []  # that are to be told
@@ -207,10 +212,15 @@ class WhisperLive(Protocol):
     # ------------------------------------------------------------------------ its state
 
     def _repeat(self, segments: Sequence[Segment]) -> None:
-        self._repeated += segments
+        new = [messages.segment(segment) for segment in segments]
+        self._repeated += new
+        self._repeated_characters += sum(map(len, new))
         # However few a client wants repeated, it must see each new one once.
-        while len(self._repeated) > max(self._most_repeated, len(segments)):
-            self._repeated.popleft()
+        while len(self._repeated) > len(new) and (
+            len(self._repeated) > self._most_repeated
+            or self._repeated_characters > _MOST_REPEATED_CHARACTERS
+        ):
+            self._repeated_characters -= len(self._repeated.popleft())
 
     def _drop(self, span: Dropped) -> None:
         if self._dropped:
@@ -221,15 +231,16 @@ class WhisperLive(Protocol):
 
     def _segments(self, timings: Timings, *, replaceable: bool = False) -> Message:
         dropped, self._dropped = self._dropped, []
-        partial = [self._partial] if self._partial is not None else []
-        content = messages.segments(
+        partial = self._partial
+        text = messages.segments(
             self._uid,
-            [*self._repeated, *partial],
+            self._repeated,
+            None if partial is None else messages.segment(partial),
             dropped=dropped,
             timings=messages.stage_timings(timings) if self._wants_timings else None,
         )
-        return _message(content, replaceable=replaceable and not dropped)
+        return Message(text, replaceable and not dropped)
 
 
-def _message(content: Mapping[str, Any], *, replaceable: bool = False) -> Message:
-    return Message(messages.encode(content), replaceable)
+def _message(content: Mapping[str, Any]) -> Message:
+    return Message(messages.encode(content))

@@ -1,0 +1,115 @@
+"""What can be known of the settings before a model is loaded, and without the network.
+
+A model takes seconds to load, or minutes to download: nobody should learn only then
+that a file cannot be read or that the port is taken.  ``serve`` stops at the first
+fault, ``doctor`` tells them all.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+from whisper_live.config.model import AccessConfig, Config, EngineConfig, ListenConfig
+from whisper_live.errors import ConfigError
+from whisper_live.inference import model_files as models
+from whisper_live.server.access import is_loopback, read_keys
+from whisper_live.server.certificate import load_pair
+from whisper_live.server.recorder import check_directory
+
+__all__ = [
+    "PORT_TAKEN",
+    "check_all",
+    "check_exposure",
+    "check_models",
+    "check_port",
+    "check_secrets",
+]
+
+PORT_TAKEN = "port_taken"
+
+
+def check_all(config: Config, listener: socket.socket | None = None) -> None:
+    """All of the checks; ``listener`` is a socket that is there already, not to bind.
+
+    Raises ``ConfigError`` for the first fault.
+    """
+    check_exposure(config.access, config.listen, listener)
+    check_secrets(config.access)
+    if listener is None:
+        check_port(config.listen)
+    if config.log.record:
+        check_directory(config.log.record)
+    check_models(config.engine)
+
+
+def check_exposure(
+    access: AccessConfig, listen: ListenConfig, listener: socket.socket | None = None
+) -> None:
+    """Nobody serves other machines unguarded without having said so."""
+    host = listen.host
+    if listener is not None:  # then systemd has decided
+        if listener.family == socket.AF_UNIX:
+            return
+        host = listener.getsockname()[0]
+    if is_loopback(host) or access.insecure:
+        return
+    if not (access.keys_file and access.tls_cert):
+        raise ConfigError(
+            f"{host or 'every address'} can be reached from other machines: give "
+            "--keys-file and --tls-cert, or --insecure if a proxy or the network "
+            "protects it"
+        )
+
+
+def check_secrets(access: AccessConfig) -> None:
+    """Keys and certificate can be read and used."""
+    if access.keys_file:
+        read_keys(Path(access.keys_file))
+    if access.tls_cert:
+        load_pair(access)
+
+
+def check_port(listen: ListenConfig) -> None:
+    """The address can be bound, as asyncio will do it later.
+
+    The error is of the kind ``PORT_TAKEN`` where somebody has it.
+    """
+    try:
+        places = socket.getaddrinfo(
+            listen.host or None,
+            listen.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )
+        for family, kind, protocol, _, address in places:
+            _bind(socket.socket(family, kind, protocol), address)
+    except OSError as error:
+        what = f"cannot listen on {listen.place}: {error.strerror}"
+        if error.errno != errno.EADDRINUSE:
+            raise ConfigError(what) from error
+        raise ConfigError(
+            f"{what}; whisper-live status --port {listen.port} says whether a daemon "
+            "has it; or give another --port",
+            kind=PORT_TAKEN,
+        ) from error
+
+
+def _bind(sock: socket.socket, address: object) -> None:
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)  # type: ignore[arg-type]  # its form is the family's
+
+
+def check_models(engine: EngineConfig) -> None:
+    """Each model's name means something; loading shows whether it can be had."""
+    if engine.engine == "oracle":
+        return
+    if engine.model != models.AUTO:
+        models.check_name(engine)
+    for name, revision in engine.further_models.items():
+        models.check_name(replace(engine, model=name, revision=revision))

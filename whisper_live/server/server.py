@@ -400,8 +400,9 @@ class Server:
 
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)
+        peer, own = _host(socket.remote_address), _host(socket.local_address)
         try:
-            self._access.check_metrics(request.path, headers, _peer(socket))
+            self._access.check_metrics(request.path, headers, peer, own)
         except Denied as denied:
             log_refusal(logger, denied.kind, peer=denied.address)
             return _page(denied.status, "only this machine sees it, or with a key\n")
@@ -415,7 +416,7 @@ class Server:
                 request.path,
                 _joined(request.headers),
                 _offered(request.headers),
-                _peer(socket),
+                _host(socket.remote_address),
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
@@ -425,10 +426,9 @@ class Server:
         return None
 
 
-def _peer(socket: ServerConnection) -> str:
-    """The address at the other end."""
-    address = socket.remote_address
-    return str(address[0]) if address else UNIX_PEER
+def _host(address: Any) -> str:
+    """The host of one end of a socket."""
+    return str(address[0]) if isinstance(address, tuple) else UNIX_PEER
 
 
 def _joined(headers: Headers) -> dict[str, str]:

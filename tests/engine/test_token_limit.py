@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
 from tests.engine.requests import request, text
+from tests.engine.speaker import say
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
 from whisper_live.inference.types import DecodeOptions, Hypothesis
@@ -20,25 +17,6 @@ GEORGIAN = (
     " თოთხმეტი თხუთმეტი თექვსმეტი"
 )
 HELLO = " გამარჯობა"
-
-
-class Speaker:
-    """A model that says what it is told to, as far as its limit lets it."""
-
-    def __init__(self, model: Any, tokens: Sequence[int]) -> None:
-        self._model, self._tokens = model, list(tokens)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def generate(self, memory: Any, prompts: list[list[int]], **options: Any) -> Any:
-        given = len(prompts[0])
-        most = min(options["max_length"] // 2, options["max_length"] - (given - 1))
-        said = self._tokens[:most]
-        return [
-            SimpleNamespace(sequences_ids=[said], scores=[-0.1], no_speech_prob=0.0)
-            for _ in prompts
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +31,7 @@ def saying(engine: CTranslate2Engine, words: str, *, end_s: float | None) -> lis
     tokens = list(prompts.tokenizer("ka").encode(words))
     if end_s is not None:
         tokens.append(prompts.tokenizer("ka").timestamp_begin + round(end_s / 0.02))
-    for call in engine._calls:
-        call._model = Speaker(call._model, tokens)
+    say(engine, lambda prompt: tokens)
     return tokens
 
 
@@ -97,10 +74,8 @@ async def test_what_was_closed_is_read_on_from_its_end(
     prompts = nano._calls[0].prompts
     tokenizer = prompts.tokenizer("ka")
     closed = [*tokenizer.encode(HELLO), tokenizer.timestamp_begin + 50]
-    for call in nano._calls:
-        call._model = Speaker(
-            call._model, [*closed, *closed[-1:], *tokenizer.encode(GEORGIAN)]
-        )
+    open_end = tokenizer.encode(GEORGIAN)
+    say(nano, lambda prompt: [*closed, *closed[-1:], *open_end])
     outcome = await heard(nano, audio, DecodeOptions(language="ka"))
     assert text(outcome) == HELLO
     assert outcome.read_to == 1000 + SAMPLE_RATE

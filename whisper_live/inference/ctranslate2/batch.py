@@ -8,6 +8,7 @@ queue and no session.  A row's text never depends on its neighbours.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 import traceback
@@ -27,6 +28,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     Answer,
     compression_ratio,
     cut_loop,
+    is_echo,
     read_spans,
     read_to,
     says_twice,
@@ -101,7 +103,7 @@ class Call:
                     batch_size=len(rows),
                     padding=padding,
                     context_s=row.hops / HOPS_PER_S,
-                    is_fallback=row.doubted is not None,
+                    is_fallback=row.is_widened,
                 )
             )
 
@@ -180,7 +182,7 @@ class Call:
         for row, ranking in zip(rows, found):
             token, row.language_probability = ranking[0]
             row.language = token.removeprefix("<|").removesuffix("|>")
-            row.prompt = self.prompts.build(row.request.options, row.language)
+            row.prompt = self.prompts.build(_options(row), row.language)
 
     def _generate(self, rows: Sequence[Row], most_tokens: int | None) -> None:
         kind = _kind(rows[0])
@@ -237,6 +239,11 @@ class Call:
             no_speech_probability=result.no_speech_prob,
             compression_ratio=compression_ratio("".join(texts)),
             is_repeated=looped or says_twice(tokens, eot=tokenizer.eot),
+            is_echo=is_echo(
+                prompt.tokens[: prompt.start],
+                tokens[prompt.forced :],
+                eot=tokenizer.eot,
+            ),
             ran_out=ran_out and bool(kept),
         )
 
@@ -265,12 +272,18 @@ def begin(row: Row, prompts: Prompts) -> None:
     In any thread, once.  Odd options raise here, before they cost a call or cannot be
     told from a neighbour's.
     """
-    options = row.request.options
+    options = _options(row)
     _check(options)
     row.language = prompts.language(options)
     # in a stand-in language until it is detected
     row.prompt = prompts.build(options, row.language or "en")
     hash((options, _kind(row)))
+
+
+def _options(row: Row) -> DecodeOptions:
+    if not row.without_prompt:
+        return row.request.options
+    return dataclasses.replace(row.request.options, prompt="", hotwords="")
 
 
 def _open(rows: Iterable[Row]) -> list[Row]:

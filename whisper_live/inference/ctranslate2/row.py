@@ -71,7 +71,9 @@ class Row:
     language_probability: float = 1.0
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
-    doubted: Answer | None = None  # of a context that seems to be too short
+    doubted: Answer | None = None  # of an attempt that was not counted, and why:
+    is_widened: bool = False  # the audio context seemed to be too short
+    without_prompt: bool = False  # it said previous text again
     gave_up: bool = False  # an error ended the attempts: the answers are all there is
     words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
 
@@ -89,12 +91,16 @@ class Row:
         return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
 
     def take(self, answer: Answer) -> None:
-        """The answer to an attempt; one that a short context spoiled is not counted.
+        """The answer to an attempt; one that its circumstances spoiled is not counted.
 
-        The row is then read in the whole context, which its next attempts keep.
+        The row is then read without previous text, or in the whole audio context, and
+        so in its next attempts.
         """
-        if self.hops < self.widest and not answer.fits_context:
-            self.doubted, self.hops, self.encoded = answer, self.widest, None
+        if answer.is_echo and not self.without_prompt:
+            self.doubted, self.without_prompt, self.prompt = answer, True, None
+        elif self.hops < self.widest and not answer.fits_context:
+            self.doubted, self.is_widened = answer, True
+            self.hops, self.encoded = self.widest, None
         else:
             self.answers.append(answer)
 

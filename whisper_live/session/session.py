@@ -273,7 +273,7 @@ class Session:
             case Resumed():
                 self._pause = None
                 self._give_up_preflight()
-                self._tell_speech(SpeechMoment.STARTED, self._segmenter.position)
+                self._tell_speech(SpeechMoment.RESUMED, self._segmenter.position)
             case Endpoint(at):
                 self._tell_speech(SpeechMoment.TURN_ENDED, at)
                 self._decide_window(at)
@@ -499,6 +499,8 @@ class Session:
         if segments and self._may_show(outcome, final, is_final=False):
             agreement.show_all(words)
             self._show(segments[0].start, final.end)
+            if final.is_settled:
+                self._tell_speech(SpeechMoment.TURN_PROBABLY_OVER, final.end)
 
     def _believed_all(
         self, final: Final, *, is_final: bool

@@ -56,8 +56,10 @@ class Language:
 class SpeechMoment(enum.Enum):
     """What happened to the speech of one utterance."""
 
-    STARTED = "started"  # it began, or went on after a pause
+    STARTED = "started"  # it began
     STOPPED = "stopped"  # silence since ``at``; it may go on
+    TURN_PROBABLY_OVER = "turn_probably_over"  # and the text up to there is settled
+    RESUMED = "resumed"  # it went on after all
     TURN_ENDED = "turn_ended"  # it will not: what follows is another utterance
 
 

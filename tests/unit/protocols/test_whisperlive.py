@@ -116,6 +116,7 @@ def test_all_options_together() -> None:
         multilingual=True,
         final_pass=True,
         timings=True,
+        turn_events=True,
         vad_parameters={
             "threshold": 0.5,
             "neg_threshold": 0.3,
@@ -150,6 +151,7 @@ def test_all_options_together() -> None:
         multilingual=True,
         final_pass=True,
         timings=True,
+        turn_events=True,
     )
 
 

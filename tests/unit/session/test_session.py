@@ -677,14 +677,35 @@ def test_an_utterance_is_told_as_it_starts_pauses_and_ends() -> None:
     harness.play(silence(0.25))
     harness.play(words(3))
     harness.play(silence(1.0))
-    moments = [update.speech.moment for update in harness.updates if update.speech]
-    assert moments == [
-        SpeechMoment.STARTED,
-        SpeechMoment.STOPPED,
-        SpeechMoment.STARTED,
-        SpeechMoment.STOPPED,
-        SpeechMoment.TURN_ENDED,
+    told = [
+        (update.speech.moment, update.interim and update.interim.text)
+        for update in harness.updates
+        if update.speech
     ]
+    assert told == [
+        (SpeechMoment.STARTED, None),
+        (SpeechMoment.STOPPED, " w1"),
+        (SpeechMoment.RESUMED, " w1 w2"),
+        (SpeechMoment.STOPPED, " w1 w2"),
+        (SpeechMoment.TURN_ENDED, " w1 w2 w3"),
+    ]
+    positions = [update.speech.at for update in harness.updates if update.speech]
+    assert positions == sorted(positions)
+
+
+def test_a_turn_is_probably_over_once_its_text_is_settled() -> None:
+    def hear(request: Request) -> Outcome:
+        said = [Word(" done.", request.start, request.end, 0.9)]
+        return heard_words(request, [said])
+
+    harness = SessionHarness(hear=hear)
+    harness.play(words(1, 2))
+    harness.play(silence(0.3))
+    newest = harness.updates[-1]
+    assert newest.speech is not None and newest.interim is not None
+    assert newest.speech.moment is SpeechMoment.TURN_PROBABLY_OVER
+    assert newest.interim.text == " done."
+    assert newest.speech.at <= harness.session.received
 
 
 def test_each_completed_segment_is_told_once() -> None:

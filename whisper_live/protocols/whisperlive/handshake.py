@@ -119,6 +119,7 @@ class ClientOptions:
     multilingual: bool = False  # detect the language again for each utterance
     final_pass: bool = False
     timings: bool = False  # put stage timings into segments messages
+    turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
     # Texts that were too long, and a sentence about each.
@@ -209,6 +210,7 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         multilingual=keys.flag("multilingual", False),
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
+        turn_events=keys.flag("turn_events", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
         shortened=shortened,

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from whisper_live.audio import SampleBuffer, s_to_samples
 from whisper_live.config.model import Config
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -433,6 +434,7 @@ class Session:
             final.read_to,
             language=self._language.current,
             context=self._transcript.context + read,
+            greedily=self._timings.load >= LoadStep.GREEDY_FINALS,
         )
         final.request_id = self._submit(request)
 
@@ -530,6 +532,7 @@ class Session:
             batch_size=timing.batch_size,
             context_s=timing.context_s or None,
             is_fallback=timing.is_fallback,
+            load=timing.load,
         )
         segments = self._filter.keep(
             hypothesis, self._segmenter.probabilities, is_final=is_final

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import Word
 
 __all__ = [
@@ -85,6 +86,7 @@ class Timings:
     batch_size: int | None = None  # requests in it
     context_s: float | None = None  # the audio context that was computed for it
     is_fallback: bool = False  # after a shorter one had given doubtful text
+    load: LoadStep = LoadStep.NOTHING  # what the server gives up, being busy
 
 
 @dataclass(frozen=True, slots=True)

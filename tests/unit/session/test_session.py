@@ -13,6 +13,7 @@ from tests.helpers import SessionHarness, frames_of, hear_marks, heard_words, sa
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config.model import Config, LimitConfig, StreamConfig
 from whisper_live.errors import EngineTimeout, WindowRejected
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import (
     Cancelled,
     DecodeOptions,
@@ -236,6 +237,25 @@ def test_audio_taken_in_late_makes_partials_rarer_and_stops_advances() -> None:
 
 
 # ------------------------------------------------------------------------- in advance
+
+
+def test_finals_are_greedy_while_the_server_gives_up_beams() -> None:
+    load = LoadStep.NOTHING
+
+    def hear(request: Request) -> Outcome:
+        heard = hear_marks(request)
+        assert isinstance(heard, Hypothesis)
+        return replace(heard, timing=Timing(load=load))
+
+    options = ClientOptions(uid="u", language="en", beam_size=5)
+    harness = SessionHarness(options=options, hear=hear)
+    beams = []
+    for load in (LoadStep.NOTHING, LoadStep.GREEDY_FINALS, LoadStep.NOTHING):
+        harness.play(words(1, 2, 3))
+        harness.play(silence(1.0))
+        beams.append([r.options.beam_size for r in harness.requests if r.kind is FINAL])
+        harness.requests.clear()
+    assert beams == [[5], [1], [5]]
 
 
 def test_the_final_is_there_when_the_endpoint_fires() -> None:

@@ -134,6 +134,7 @@ def stage_timings(timings: Timings) -> dict[str, float]:
     if timings.context_s is not None:
         known["context_s"] = timings.context_s
         known["context_fallback"] = timings.is_fallback
+        known["load_step"] = timings.load.value
     return known
 
 

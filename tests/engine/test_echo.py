@@ -11,6 +11,7 @@ from tests.engine.requests import request, text
 from tests.engine.speaker import say
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
+from whisper_live.inference.ctranslate2.prompts import Prompt, Prompts
 from whisper_live.inference.engine import Again
 from whisper_live.inference.types import DecodeOptions, Hypothesis
 
@@ -72,3 +73,20 @@ async def test_a_few_equal_words_are_no_echo(nano: CTranslate2Engine) -> None:
         [request(AUDIO, DecodeOptions(language="en", prompt=BEFORE))]
     )
     assert text(outcome) == " nine two one five three"
+
+
+async def test_an_echo_is_kept_where_the_second_prompt_cannot_be_made(
+    nano: CTranslate2Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo(nano)
+    options = DecodeOptions(language="en", prompt=BEFORE, word_timestamps=True)
+    fine, again = await nano.transcribe([request(AUDIO), request(AUDIO, options)])
+    assert isinstance(again, Again)
+
+    def fail(self: Prompts, options: DecodeOptions, language: str) -> Prompt:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Prompts, "build", fail)
+        (outcome,) = await nano.transcribe([again.request])
+    assert text(outcome) == f" {BEFORE}"

@@ -91,7 +91,7 @@ class Call:
         def generate(part: Sequence[Row]) -> None:
             self._generate(part, most_tokens)
 
-        self._each(rows, generate, _kind)
+        self._each(rows, generate, _kind, _wants_attempt)
         done = [row for row in _open(rows) if row.is_settled]
         self._each(done, self._align, _alignment_kind, _wants_words)
         engine_s = time.monotonic() - started
@@ -332,7 +332,13 @@ def _wants_detection(row: Row) -> bool:
     return row.language is None
 
 
+def _wants_attempt(row: Row) -> bool:
+    return not row.gave_up
+
+
 def _wants_words(row: Row) -> bool:
+    if row.prompt is None:  # it could not be made anew
+        return False
     wanted = row.request.options.word_timestamps or row.chosen.ran_out
     return wanted and bool(row.chosen.spans)
 

@@ -344,8 +344,8 @@ class SpeechConfig:
     latency: str = setting(
         "balanced",
         "how long completed text waits for more of its sentence: fast completes after "
-        "0.5 s of silence with one beam and gets more words wrong, balanced after 1.2 "
-        "s and accurate after 2 s with five; clients may choose for themselves",
+        "0.5 s of silence with one beam and gets more words wrong, balanced after 1 s "
+        "and accurate after 2 s with five; clients may choose for themselves",
         choices=("fast", "balanced", "accurate"),
     )
     hangover_ms: float = setting(

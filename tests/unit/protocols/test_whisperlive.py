@@ -317,7 +317,7 @@ def test_the_servers_own_settings_are_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("latency", "hangover_s", "early_s", "beams"),
-    [("fast", 0.5, 0.3, 1), ("balanced", 1.2, 1.2, 5), ("Accurate", 2.0, 2.0, 5)],
+    [("fast", 0.5, 0.3, 1), ("balanced", 1.0, 1.0, 5), ("Accurate", 2.0, 2.0, 5)],
 )
 def test_a_client_says_how_patient_it_is(
     latency: str, hangover_s: float, early_s: float, beams: int
@@ -334,7 +334,7 @@ def test_the_servers_patience_is_what_its_settings_say() -> None:
         message = json.dumps(FIVE)
         return handshake.parse_handshake(message, defaults=SpeechConfig(**settings)).vad
 
-    assert read().hangover_s == 1.2
+    assert read().hangover_s == 1.0
     assert read(latency="accurate").hangover_s == 2.0
     assert read(latency="fast", hangover_ms=800).hangover_s == 0.8
     assert read(latency="fast", early_endpoint_ms=400).early_s == 0.4

@@ -281,7 +281,7 @@ class Connection:
         caller, options = self._caller, hello.options
         self._log.opened(
             client=hello.client,
-            audio_format=hello.audio_format,
+            audio_format=str(hello.audio_format or "auto"),
             language=options.language,
             task=options.task.value,
             peer=caller.address,

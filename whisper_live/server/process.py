@@ -9,11 +9,12 @@ settings of the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from whisper_live.config.model import Config
@@ -110,13 +111,26 @@ def _load_and_serve(
     config: Config, listener: socket.socket | None, reread: Callable[[], Config]
 ) -> int:
     systemd.notify("STATUS=loading the model")
-    engine, detector = load_engine(config, logger.info)
+    with _described(config) as wyoming:
+        engine, detector = load_engine(config, logger.info)
     if config.engine.model == models.AUTO and engine.info.weights:
         # From here on it is as if the model had been named: in the records of sessions,
         # and where --models or --final-model name the same one.
         chosen = replace(config.engine, model=engine.info.model)
         config = replace(config, engine=chosen)
-    return asyncio.run(_serve(config, engine, detector, listener, reread))
+    return asyncio.run(_serve(config, engine, detector, listener, wyoming, reread))
+
+
+@contextlib.contextmanager
+def _described(config: Config) -> Iterator[socket.socket | None]:
+    """Home Assistant's port, where it is wanted; asked about itself it answers."""
+    if not config.wyoming.wyoming_port:
+        yield None
+        return
+    from whisper_live.server.wyoming.early import answering
+
+    with answering(config) as listening:
+        yield listening
 
 
 async def _serve(
@@ -124,6 +138,7 @@ async def _serve(
     engine: Engine,
     detector: Callable[[], Detector],
     listener: socket.socket | None,
+    wyoming: socket.socket | None,
     reread: Callable[[], Config],
 ) -> int:
     server = Server(
@@ -131,6 +146,7 @@ async def _serve(
         engine=engine,
         detector=detector,
         listener=listener,
+        wyoming=wyoming,
         loader=FurtherModels(config),
         at_rest=give_back_memory,
     )
@@ -182,6 +198,8 @@ def _announce(config: Config, engine: Engine, server: Server) -> None:
     scheme = "wss" if config.access.tls_cert else "ws"
     line = f"listening on {scheme}://{server.address}"
     print(log.as_line(config.log, line), flush=True)
+    if config.wyoming.wyoming_port:
+        logger.info("Home Assistant's port is %s", config.wyoming.place)
     systemd.notify("READY=1\nSTATUS=listening")
 
 

@@ -366,7 +366,7 @@ class Connection:
     def _fail(self, error: ClientError) -> None:
         """Finish what was said before, then tell the client what is wrong."""
         self._metrics.error(error.kind)
-        self._failure = error
+        self._failure = error.with_traceback(None)  # its frames hold the connection
         self._give(EndOfAudio())
 
     def _crash(self, error: Exception) -> None:

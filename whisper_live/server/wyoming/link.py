@@ -71,7 +71,8 @@ class _Inbox:
 
     def __init__(self) -> None:
         self._events: deque[_Incoming] = deque()
-        self._end: Exception | None = None
+        self._error: ClientError | None = None
+        self._has_ended = False
         self._is_discarding = False
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -92,9 +93,9 @@ class _Inbox:
         """It is another's to take."""
         self._events.appendleft(event)
 
-    def end(self, why: Exception) -> None:
-        """Nothing comes any more."""
-        self._end = why
+    def end(self, error: ClientError | None = None) -> None:
+        """Nothing comes any more, because of what cannot be used or of the close."""
+        self._error, self._has_ended = error, True
         self._news.set()
 
     def discard(self) -> None:
@@ -115,8 +116,10 @@ class _Inbox:
             if self._events:
                 self._room.set()
                 return self._events.popleft()
-            if self._end is not None:
-                raise self._end
+            if self._has_ended:
+                # Not kept: an error that was raised holds all who it went through.
+                error, self._error = self._error, None
+                raise error or SocketClosed
             self._news.clear()
             await self._news.wait()
         return None
@@ -219,7 +222,7 @@ class Link:
                     await asyncio.sleep(0)
         except (OSError, EOFError):
             pass
-        self.inbox.end(SocketClosed())
+        self.inbox.end()
         if self._utterance is not None:
             self._utterance.lose()
 

@@ -535,6 +535,12 @@ class WyomingConfig:
         low=0,
     )
 
+    wyoming_announce: bool = setting(
+        True,
+        "tell the network of that port (zeroconf), so that Home Assistant finds it; "
+        "not where only this machine reaches it",
+    )
+
     @property
     def wyoming_networks(self) -> list[IPv4Network | IPv6Network]:
         """The networks in ``wyoming_allow``; raises ``ConfigError`` for nonsense."""

@@ -78,11 +78,12 @@ def check_wyoming(config: Config) -> None:
             "machines, and Wyoming has neither keys nor TLS: give --insecure if the "
             "network protects it, and --wyoming-allow with your network"
         )
-    if importlib.util.find_spec("wyoming") is None:
-        raise ConfigError(
-            "wyoming-port needs a further package: "
-            "pip install 'whisper-live-daemon[wyoming]'"
-        )
+    for package in ("wyoming", "zeroconf"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"wyoming-port needs the package {package}: "
+                "pip install 'whisper-live-daemon[wyoming]'"
+            )
 
 
 def check_secrets(access: AccessConfig) -> None:

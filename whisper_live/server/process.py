@@ -26,6 +26,7 @@ from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.inference.pool import started_pool
 from whisper_live.observability import log
 from whisper_live.server import systemd
+from whisper_live.server.access import is_loopback
 from whisper_live.server.checks import check_all
 from whisper_live.server.server import Server
 from whisper_live.text.counted import counted
@@ -133,6 +134,18 @@ def _described(config: Config) -> Iterator[socket.socket | None]:
         yield listening
 
 
+def _announced(config: Config) -> contextlib.AbstractAsyncContextManager[None]:
+    """Tell the network of Home Assistant's port, where it is to be found there."""
+    wyoming = config.wyoming
+    if not (wyoming.wyoming_port and wyoming.wyoming_announce) or is_loopback(
+        wyoming.wyoming_host
+    ):
+        return contextlib.nullcontext()
+    from whisper_live.server.wyoming.announce import announced
+
+    return announced(wyoming)
+
+
 async def _serve(
     config: Config,
     engine: Engine,
@@ -162,7 +175,7 @@ async def _serve(
     # What is loaded by now stays: collections during service need not look at it.
     gc.collect()
     gc.freeze()
-    async with server:
+    async with server, _announced(config):
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())

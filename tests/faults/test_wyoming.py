@@ -156,6 +156,18 @@ async def test_what_was_said_before_an_error_is_told() -> None:
     assert answer.error == "event_json"
 
 
+async def test_of_two_errors_the_first_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = event("audio-chunk", b"ab", data={**FORMAT, "rate": 8000})
+    async with running() as server:
+        for data in (START + other + b"nonsense\n", START + START + b"nonsense\n"):
+            answer = await send(server, data)
+            assert answer.types.count("error") == 1
+            assert answer.error in ("audio_format", "event_order")
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
 async def test_a_line_of_100_mb_is_not_kept() -> None:
     async with running() as server, client(server) as peer:
         writer = peer._writer

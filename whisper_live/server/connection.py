@@ -349,8 +349,8 @@ class Connection:
         with contextlib.suppress(SocketClosed), self._keepalive.listening():
             while True:
                 await asyncio.sleep(0)  # messages that are there already wait for none
-                message = await self._socket.receive()
                 with contextlib.suppress(ClientError):
+                    message = await self._socket.receive()
                     if isinstance(self._protocol.read(message), EndOfAudio):
                         self._sender.peer_ended.set()
 

@@ -367,14 +367,11 @@ class Server:
 
     async def _serve(self, socket: ServerConnection) -> None:
         assert isinstance(socket, _Socket), "made by `create_connection`"
-        await self._converse(
-            WebSocket(socket), WhisperLive(self._config.speech), socket.caller
-        )
+        protocol = WhisperLive(self._config.speech)
+        await self._run(WebSocket(socket), protocol, socket.caller)
 
-    async def _converse(
-        self, socket: Socket, protocol: Protocol, caller: Caller
-    ) -> None:
-        """One connection to its end, whatever carries it."""
+    async def _run(self, socket: Socket, protocol: Protocol, caller: Caller) -> None:
+        """One client's session, on either port."""
         connection = Connection(
             socket,
             protocol,
@@ -399,7 +396,7 @@ class Server:
             # Who may come was decided by address: this wire shows no key.
             key_name = _WYOMING if self._access.needs_key else None
             caller = Caller(utterance.peer, key_name)
-            await self._converse(utterance, protocol, caller)
+            await self._run(utterance, protocol, caller)
 
         info = describe(self._config, __version__, self._engine.info.languages)
         refused = self._metrics.session_rejected

@@ -190,9 +190,9 @@ class EngineConfig:
     )
     audio_context: str = setting(
         "auto",
-        "audio that the encoder computes for each call: full (30 s), auto (short where "
-        "the model was trained for it), or the least seconds; shorter is faster, and "
-        "stock models make mistakes below 10",
+        "audio that the encoder computes for each call: full (30 s), auto (as short as "
+        "the model was trained for or is known to bear: tiny 10 s, base 12 s), or the "
+        "least seconds; shorter is faster, and stock models loop below 10",
     )
     beam_size: int = setting(
         0,

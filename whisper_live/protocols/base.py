@@ -42,7 +42,6 @@ class Hello:
     model: str | None = None
     # None: raw float32 unless a container shows itself.
     audio_format: str | PcmFormat | None = None
-    use_vad: bool = True
     final_pass: bool = False
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 

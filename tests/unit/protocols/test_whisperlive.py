@@ -116,6 +116,7 @@ def test_all_options_together() -> None:
         multilingual=True,
         final_pass=True,
         timings=True,
+        turn_events=True,
         vad_parameters={
             "threshold": 0.5,
             "neg_threshold": 0.3,
@@ -150,6 +151,7 @@ def test_all_options_together() -> None:
         multilingual=True,
         final_pass=True,
         timings=True,
+        turn_events=True,
     )
 
 
@@ -187,7 +189,14 @@ def test_the_no_speech_threshold_is_a_probability(given: object, read: float) ->
 
 @pytest.mark.parametrize("given", [False, 0, 0.0, "false", "False", "0", "off", "no"])
 def test_ways_to_say_no(given: object) -> None:
-    assert options(use_vad=given).use_vad is False
+    read = options(use_vad=given)
+    assert read.use_vad is False
+    assert read.session.vad == dataclasses.replace(read.vad, threshold=0.0, release=0.0)
+
+
+def test_speech_detection_is_on_unless_it_is_switched_off() -> None:
+    read = options()
+    assert read.use_vad and read.session.vad == read.vad
 
 
 @pytest.mark.parametrize("given", [True, 1, 1.0, "true", "TRUE", "1", "on", "yes"])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+import sys
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import av
 import pytest
 
 from tests.e2e.wyoming import client, read_answer, running, whole
+from tests.protocol.upstream import installed
 from tests.real.support import Kept, assert_words, samples_of, shared_file
 from whisper_live.audio import PcmFormat, s_to_samples
 from whisper_live.config.model import SpeechConfig
@@ -80,6 +86,31 @@ async def test_ten_recordings_are_read_right(tiny: Kept) -> None:
             words += len(expected)
     assert words > 100
     assert errors <= 0.1 * words
+
+
+async def test_the_benchmark_reads_them_as_right(tiny: Kept, tmp_path: Path) -> None:
+    """It compares words as they are spelt, so that "6" is wrong for "six"."""
+    for index, recording in enumerate(recordings()):
+        with wave.open(str(tmp_path / f"data_{index}.wav"), "wb") as file:
+            pcm = recording.pcm
+            file.setparams((pcm.channels, pcm.width, pcm.rate, 0, "NONE", ""))
+            file.writeframes(recording.data)
+        (tmp_path / f"data_{index}.txt").write_text(recording.text, "utf-8")
+    packages = ("wyoming-bench==2026.10.0", "wyoming==1.10.2", "sentence-stream==1.3.0")
+    folders = [str(installed(name)) for name in (*packages, "regex==2026.11.19")]
+    detectors = speech_detectors(SpeechConfig())
+    async with running(engine=tiny, detector=detectors) as server:
+        bench = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-W", "ignore", "-m", "wyoming_bench.cli", "stt"),
+            *(f"127.0.0.1:{server.wyoming_port}", "--corpus", str(tmp_path)),
+            *("--config", '{"language": "en"}', "--rounds", "1", "--warmup", "0"),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed = (await bench.communicate())[0].decode()
+    assert printed.count("ok=10 fail=0") == 2, printed
+    rates = [float(rate) for rate in re.findall(r"Accuracy +WER=([\d.]+)%", printed)]
+    assert len(rates) == 2 and max(rates) <= 12.0, printed
 
 
 async def test_commands_are_read_right(tiny: Kept) -> None:

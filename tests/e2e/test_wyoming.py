@@ -257,7 +257,7 @@ async def test_only_networks_that_are_allowed_may_come(
             assert await reader.read() == b""
         writer.transport.abort()
         page = server.metrics.render().decode()
-    assert 'whisper_live_sessions_rejected_total{reason="address"} 1.0' in page
+    assert 'whisper_live_sessions_rejected_total{reason="network"} 1.0' in page
     async with running(allow="192.168.0.0/16,127.0.0.0/8") as server:
         assert (await whole(server, COMMAND)).words == [1, 2, 3]
 

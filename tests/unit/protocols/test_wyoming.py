@@ -383,6 +383,14 @@ def test_the_models_and_their_languages() -> None:
     assert program.models[1].languages == ["en"]
 
 
+def test_a_language_that_has_a_model_of_its_own_is_offered() -> None:
+    engine = EngineConfig(model="tiny.en", model_for_language="de=base,fr=base,en=x")
+    [program] = info(Config(engine=engine), ("en",)).asr
+    assert [(model.name, model.languages) for model in program.models] == [
+        *(("tiny.en", ["en"]), ("base", ["de", "fr"]), ("x", ["en"]))
+    ]
+
+
 def test_before_a_model_is_loaded_its_name_tells_its_languages() -> None:
     [program] = info(Config(engine=EngineConfig(model="tiny.en")), None).asr
     assert program.models[0].languages == ["en"]

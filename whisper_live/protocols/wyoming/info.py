@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info
 
-from whisper_live.config.model import Config
+from whisper_live.config.model import Config, EngineConfig
 from whisper_live.protocols.whisperlive.handshake import LANGUAGES
 from whisper_live.protocols.wyoming.events import write_event
 
@@ -31,9 +31,11 @@ def describe(
     """
     main = config.engine.model
     models = [_model(main, _guessed(main) if languages is None else languages)]
-    models += [
-        _model(name, _guessed(name)) for name in sorted(config.engine.offered_models)
-    ]
+    offered = config.engine.offered_models
+    models += [_model(name, _guessed(name)) for name in sorted(offered)]
+    for name, codes in sorted(_by_model(config.engine).items()):
+        if name not in offered | {main}:
+            models.append(_model(name, codes))
     program = AsrProgram(
         name=NAME,
         attribution=_OURS,
@@ -48,6 +50,14 @@ def describe(
         prefers_noise_reduction_enabled=False,
     )
     return write_event(Info(asr=[program]).event())
+
+
+def _by_model(engine: EngineConfig) -> dict[str, list[str]]:
+    """The languages for which the operator chose a model."""
+    found: dict[str, list[str]] = {}
+    for code, name in engine.language_models.items():
+        found.setdefault(name, []).append(code)
+    return found
 
 
 def _model(name: str, languages: Sequence[str]) -> AsrModel:

@@ -84,8 +84,8 @@ class Listener:
         peer = writer.get_extra_info("peername")
         address = str(peer[0]) if peer else ""  # it may be gone again
         if not self._may_come(address):
-            self._host.refused("address")
-            log_refusal(logger, "address", peer=address)
+            self._host.refused("network")
+            log_refusal(logger, "network", peer=address)
             writer.transport.abort()
             return
         for level, option, value in _TCP_KEEPALIVE:

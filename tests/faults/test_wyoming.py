@@ -168,6 +168,14 @@ async def test_of_two_errors_the_first_is_told(
     assert [r for r in caplog.records if r.levelname == "ERROR"] == []
 
 
+async def test_an_error_is_told_to_who_says_no_more() -> None:
+    async with running() as server, client(server) as peer:
+        assert peer._writer is not None
+        peer._writer.write(b"nonsense\n")
+        peer._writer.write_eof()
+        assert (await read_all(peer)).error == "event_json"
+
+
 async def test_a_line_of_100_mb_is_not_kept() -> None:
     async with running() as server, client(server) as peer:
         writer = peer._writer

@@ -94,9 +94,13 @@ class _Inbox:
         self._events.appendleft(event)
 
     def end(self, error: ClientError | None = None) -> None:
-        """Nothing comes any more, because of what cannot be used or of the close."""
-        self._error, self._has_ended = error, True
-        self._news.set()
+        """Nothing comes any more, because of what cannot be used or of the close.
+
+        Of both, what comes first.
+        """
+        if not self._has_ended:
+            self._error, self._has_ended = error, True
+            self._news.set()
 
     def discard(self) -> None:
         """Nobody takes anything any more."""

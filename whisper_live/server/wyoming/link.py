@@ -98,13 +98,14 @@ class _Inbox:
 
         Of both, what comes first.
         """
-        if not self._has_ended:
-            self._error, self._has_ended = error, True
-            self._news.set()
+        if not (self._has_ended or self._is_discarding):
+            self._error = error
+        self._has_ended = True
+        self._news.set()
 
     def discard(self) -> None:
         """Nobody takes anything any more."""
-        self._is_discarding = True
+        self._is_discarding, self._error = True, None
         self._room.set()
 
     def look(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from whisper_live.audio import PcmFormat, Samples
 from whisper_live.errors import DecodeError
 from whisper_live.media.codec import Resampler
+from whisper_live.media.mixing import mixed
 from whisper_live.media.stream import MAX_BACKLOG_BYTES, MAX_PIECE_SAMPLES, Output
 
 __all__ = ["PCM_FORMATS", "AnyPcmStream", "PcmStream"]
@@ -73,7 +74,7 @@ _LONGEST_BLOCK_S = 5
 class AnyPcmStream:
     """The ``StreamDecoder`` of raw samples at any rate, of any width, in any channels.
 
-    Channels are mixed to their mean; a frame cut in two waits for its rest.
+    A frame cut in two waits for its rest.
     """
 
     def __init__(self, pcm: PcmFormat) -> None:
@@ -111,10 +112,9 @@ class AnyPcmStream:
             return False
         block = bytes(self._waiting[: frames * frame])
         del self._waiting[: frames * frame]
-        samples = _floats(block, self._pcm.width)
-        if self._pcm.channels > 1:
-            samples = samples.reshape(-1, self._pcm.channels).mean(axis=1)
-        self._output.add(self._resampler.push([samples]))
+        samples, channels = _floats(block, self._pcm.width), self._pcm.channels
+        mono = mixed([samples[channel::channels] for channel in range(channels)])
+        self._output.add(self._resampler.push([mono]))
         return True
 
     def _flush(self) -> bool:

@@ -109,6 +109,13 @@ def test_channels_are_mixed_to_their_mean() -> None:
     np.testing.assert_allclose(samples, [0.25, 0.0], atol=1e-4)
 
 
+def test_channels_that_cancel_out_are_heard() -> None:
+    tone = np.sin(np.arange(1600) / 5).astype(np.float32) / 2
+    data = (np.stack([tone, -tone], axis=1) * 32768).astype("<i2").tobytes()
+    samples, _ = decode(data, PcmFormat(SAMPLE_RATE, 2, 2))
+    np.testing.assert_allclose(samples, tone, atol=1e-4)
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 192000])
 def test_a_second_at_any_rate_is_a_second_at_16_khz(rate: int) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32) * 0.5

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.audio import SAMPLE_RATE, PcmFormat, Samples
 from whisper_live.media.codec import Resampler
 from whisper_live.media.formats import StreamDecoder, open_stream
 from whisper_live.media.ogg import page_checksum
@@ -274,7 +274,7 @@ def drain(decoder: StreamDecoder) -> list[Samples]:
 
 
 def decode(
-    data: bytes, audio_format: str | None = None, sizes: Iterable[int] = ()
+    data: bytes, audio_format: str | PcmFormat | None = None, sizes: Iterable[int] = ()
 ) -> tuple[Samples, StreamDecoder]:
     """Everything in ``data``, cut into ``sizes`` and a rest; raises what is raised."""
     decoder = open_stream(audio_format)

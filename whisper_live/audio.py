@@ -7,12 +7,15 @@ seconds for a position.  No I/O, no clock.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "FRAME_SAMPLES",
     "FRAME_S",
+    "PcmFormat",
     "SAMPLE_RATE",
     "SampleBuffer",
     "Samples",
@@ -26,6 +29,31 @@ Samples = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 512  # what Silero scores at 16 kHz, neither more nor less
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE  # 0.032
+
+
+@dataclass(frozen=True, slots=True)
+class PcmFormat:
+    """Raw samples as a peer describes them, channels interleaved, little-endian.
+
+    ``width`` are bytes of one sample: 8 bit without a sign as in WAV, others signed.
+    """
+
+    rate: int
+    width: int
+    channels: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """What all channels have at one moment."""
+        return self.width * self.channels
+
+    @property
+    def bytes_per_s(self) -> int:
+        """Of sound."""
+        return self.rate * self.frame_bytes
+
+    def __str__(self) -> str:
+        return f"pcm{8 * self.width}-{self.rate}x{self.channels}"
 
 
 def s_to_samples(seconds: float) -> int:

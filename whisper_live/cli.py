@@ -518,7 +518,7 @@ COMMANDS = {
             "doctor",
             "check whether the daemon could be served here, and say what to do",
             _doctor,
-            groups=("listen", "access", "engine", "limits"),
+            groups=("listen", "access", "engine", "limits", "wyoming"),
         ),
         Command(
             "models",

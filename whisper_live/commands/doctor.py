@@ -134,6 +134,22 @@ def _port(config: Config) -> Iterator[tuple[str, str]]:
         yield "ok", f"{config.listen.place} is free"
 
 
+def _wyoming(config: Config) -> Iterator[tuple[str, str]]:
+    from whisper_live.server.access import is_loopback
+    from whisper_live.server.checks import check_wyoming
+
+    check_wyoming(config)
+    wyoming = config.wyoming
+    if not wyoming.wyoming_port:
+        yield "ok", "Home Assistant's port is off"
+    elif is_loopback(wyoming.wyoming_host):
+        yield "ok", f"{wyoming.place} is reached from this machine alone"
+    elif not wyoming.wyoming_allow:
+        yield "warn", f"{wyoming.place} is open to who can reach it: --wyoming-allow"
+    else:
+        yield "ok", f"{wyoming.place} is for {wyoming.wyoming_allow}"
+
+
 def _files(config: Config) -> Iterator[tuple[str, str]]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * config.limits.max_sessions + 64
@@ -169,6 +185,7 @@ CHECKS: dict[str, Check] = {
     "device": _device,
     "access": _access,
     "port": _port,
+    "wyoming": _wyoming,
     "files": _files,
     "unit": _unit,
 }

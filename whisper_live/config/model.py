@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "LogConfig",
     "SpeechConfig",
     "StreamConfig",
+    "WyomingConfig",
     "setting",
 ]
 
@@ -107,19 +109,9 @@ class AccessConfig:
     @property
     def proxy_networks(self) -> list[IPv4Network | IPv6Network]:
         """The networks in ``trusted_proxies``; raises ``ConfigError`` for nonsense."""
-        found: list[IPv4Network | IPv6Network] = []
-        for entry in _entries(self.trusted_proxies.lower()):
-            if entry == _UNIX:
-                continue
-            try:
-                network = ip_network(entry, strict=False)
-            except ValueError as error:
-                raise ConfigError(
-                    f"trusted-proxies: {entry!r} must be an address, a network such as "
-                    "10.0.0.0/8, or unix"
-                ) from error
-            found.append(_without_mapping(network))
-        return found
+        entries = _entries(self.trusted_proxies.lower())
+        addresses = [entry for entry in entries if entry != _UNIX]
+        return _networks("trusted-proxies", addresses, or_else=", or unix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,6 +501,58 @@ class LimitConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WyomingConfig:
+    """A second port, for Home Assistant."""
+
+    wyoming_port: int = setting(
+        0,
+        "port for Home Assistant (Wyoming), usually 10300; 0 is off",
+        low=0,
+        high=65535,
+    )
+    wyoming_host: str = setting(
+        "127.0.0.1",
+        "address of that port; any other than loopback needs insecure, since the "
+        "protocol has neither keys nor TLS",
+    )
+    wyoming_allow: str = setting(
+        "",
+        "addresses or networks that may use that port, as in 192.168.0.0/16, and this "
+        "machine; everybody when empty",
+    )
+    wyoming_silence_ms: float = setting(
+        700.0,
+        "silence after which a voice command has ended and is answered; clients may "
+        "ask for 250 or 1250; higher: slow speakers are not cut short, the answer "
+        "comes later; 0 leaves the end to the client",
+        low=0,
+        high=5000,
+    )
+    wyoming_max_s: float = setting(
+        30.0,
+        "seconds after which a voice command is answered even if nobody spoke or "
+        "somebody still does; 0 is no limit",
+        low=0,
+    )
+
+    wyoming_announce: bool = setting(
+        True,
+        "tell the network of that port (zeroconf), so that Home Assistant finds it; "
+        "not where only this machine reaches it",
+    )
+
+    @property
+    def wyoming_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The networks in ``wyoming_allow``; raises ``ConfigError`` for nonsense."""
+        return _networks("wyoming-allow", _entries(self.wyoming_allow))
+
+    @property
+    def place(self) -> str:
+        """As ``host:port``, an IPv6 address in brackets."""
+        return ListenConfig(self.wyoming_host, self.wyoming_port).place
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What the server says about itself."""
 
@@ -538,6 +582,7 @@ class Config:
     speech: SpeechConfig = SpeechConfig()
     stream: StreamConfig = StreamConfig()
     limits: LimitConfig = LimitConfig()
+    wyoming: WyomingConfig = WyomingConfig()
     log: LogConfig = LogConfig()
 
     @property
@@ -551,13 +596,15 @@ class Config:
         for name in ("hangover_ms", "early_endpoint_ms"):
             if 0 < getattr(self.speech, name) < 100:
                 raise ConfigError(f"{name.replace('_', '-')} must be 0 or at least 100")
+        if 0 < self.wyoming.wyoming_silence_ms < 100:
+            raise ConfigError("wyoming-silence-ms must be 0 or at least 100")
         if self.speech.vad_release > self.speech.vad_threshold:
             raise ConfigError("vad-release must not be above vad-threshold")
         if "*" in self.engine.models:
             raise ConfigError("models must name each model; there is no * for all")
         # These raise, if unreadable.
         self.engine.language_models, self.engine.further_models
-        self.access.proxy_networks
+        self.access.proxy_networks, self.wyoming.wyoming_networks
         if self.access.tls_key and not self.access.tls_cert:
             raise ConfigError("tls-key without tls-cert would serve without TLS")
         if self.engine.final_model.count(","):
@@ -570,6 +617,23 @@ class Config:
 
 _UNIX = "unix"  # in `trusted_proxies`
 _MAPPED_BITS = 96  # before the IPv4 address in an IPv6 address such as ::ffff:10.0.0.1
+
+
+def _networks(
+    setting_name: str, entries: Sequence[str], *, or_else: str = ""
+) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks as networks; ``or_else``: what else could stand there."""
+    found: list[IPv4Network | IPv6Network] = []
+    for entry in entries:
+        try:
+            network = ip_network(entry, strict=False)
+        except ValueError as error:
+            raise ConfigError(
+                f"{setting_name}: {entry!r} must be an address, a network such as "
+                f"10.0.0.0/8{or_else}"
+            ) from error
+        found.append(_without_mapping(network))
+    return found
 
 
 def _without_mapping(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from whisper_live.audio import Samples
+from whisper_live.audio import PcmFormat, Samples
 from whisper_live.errors import DecodeError
 from whisper_live.media.mp4 import Mp4Splitter
 from whisper_live.media.ogg import OggSplitter
-from whisper_live.media.pcm import PCM_FORMATS, PcmStream
+from whisper_live.media.pcm import PCM_FORMATS, AnyPcmStream, PcmStream
 from whisper_live.media.splitter import Splitter
 from whisper_live.media.stream import MAX_BACKLOG_BYTES, ContainerStream
 from whisper_live.media.webm import WebmSplitter
@@ -66,14 +66,17 @@ class StreamDecoder(Protocol):
         """No more bytes will come; ``pull`` until None gives what is left."""
 
 
-def open_stream(audio_format: str | None) -> StreamDecoder:
+def open_stream(audio_format: str | PcmFormat | None) -> StreamDecoder:
     """A decoder for what a handshake names.
 
+    A ``PcmFormat`` that no such stream has is the protocol's to refuse.
     ``"float32"``, ``"int16"`` and ``"uint8"`` are taken at their word.  The others
     are decided by the first bytes: a container that shows itself wins; if none does,
     ``"webm"``, ``"ogg"`` and ``"mp4"`` are joined in mid-stream, ``None`` (a
     WhisperLive client that named nothing) is float32, and ``"auto"`` is refused.
     """
+    if isinstance(audio_format, PcmFormat):
+        return AnyPcmStream(audio_format)
     if audio_format in PCM_FORMATS:
         return PcmStream(audio_format)
     return _SniffedStream(audio_format)

@@ -12,6 +12,7 @@ import abc
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from whisper_live.audio import PcmFormat
 from whisper_live.errors import HandshakeError, WhisperLiveError
 from whisper_live.session.events import Configure, EndOfAudio, Flush
 from whisper_live.session.options import SessionOptions
@@ -39,7 +40,8 @@ class Hello:
     client: str = ""  # what it calls itself; never parsed
     token: str = ""  # a key, from clients that cannot show it in a header
     model: str | None = None
-    audio_format: str | None = None  # None: raw float32 unless a container shows itself
+    # None: raw float32 unless a container shows itself.
+    audio_format: str | PcmFormat | None = None
     final_pass: bool = False
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 

@@ -32,6 +32,7 @@ __all__ = [
     "Denied",
     "is_loopback",
     "open_to_others",
+    "parsed_address",
     "read_keys",
 ]
 
@@ -178,7 +179,11 @@ class Access:
             same, name = False, ""
         if not same:
             return "foreign_origin"
-        if name not in self._hosts and "*" not in self._hosts and _parsed(name) is None:
+        if (
+            name not in self._hosts
+            and "*" not in self._hosts
+            and parsed_address(name) is None
+        ):
             return "foreign_host"
         return ""
 
@@ -193,17 +198,17 @@ class Access:
     def _is_proxy(self, address: str) -> bool:
         if address == UNIX_PEER:
             return self._config.trusts_unix
-        parsed = _parsed(address)
+        parsed = parsed_address(address)
         return parsed is not None and any(parsed in known for known in self._proxies)
 
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``."""
-    address = _parsed(host)
+    address = parsed_address(host)
     return host == "localhost" or address is not None and address.is_loopback
 
 
-def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+def parsed_address(address: str) -> IPv4Address | IPv6Address | None:
     """The address; an IPv4 one where a dual-stack socket shows it as ``::ffff:…``."""
     try:
         parsed = ip_address(address)
@@ -223,7 +228,7 @@ def _address_alone(hop: str) -> str:
         host = host[1:].partition("]")[0]
     elif host.count(":") == 1:
         host = host.partition(":")[0]
-    address = _parsed(host)
+    address = parsed_address(host)
     return hop if address is None else str(address)
 
 

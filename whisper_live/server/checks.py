@@ -8,6 +8,7 @@ fault, ``doctor`` tells them all.
 from __future__ import annotations
 
 import errno
+import importlib.util
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "check_models",
     "check_port",
     "check_secrets",
+    "check_wyoming",
 ]
 
 PORT_TAKEN = "port_taken"
@@ -40,6 +42,7 @@ def check_all(config: Config, listener: socket.socket | None = None) -> None:
     check_secrets(config.access)
     if listener is None:
         check_port(config.listen)
+    check_wyoming(config)
     if config.log.record:
         check_directory(config.log.record)
     check_models(config.engine)
@@ -62,6 +65,25 @@ def check_exposure(
             "--keys-file and --tls-cert, or --insecure if a proxy or the network "
             "protects it"
         )
+
+
+def check_wyoming(config: Config) -> None:
+    """Home Assistant's port can be served, and nobody else reaches it by accident."""
+    wyoming = config.wyoming
+    if not wyoming.wyoming_port:
+        return
+    if not (is_loopback(wyoming.wyoming_host) or config.access.insecure):
+        raise ConfigError(
+            f"{wyoming.wyoming_host or 'every address'} can be reached from other "
+            "machines, and Wyoming has neither keys nor TLS: give --insecure if the "
+            "network protects it, and --wyoming-allow with your network"
+        )
+    for package in ("wyoming", "zeroconf"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"wyoming-port needs the package {package}: "
+                "pip install 'whisper-live-daemon[wyoming]'"
+            )
 
 
 def check_secrets(access: AccessConfig) -> None:

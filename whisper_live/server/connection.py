@@ -281,7 +281,7 @@ class Connection:
         caller, options = self._caller, hello.options
         self._log.opened(
             client=hello.client,
-            audio_format=hello.audio_format,
+            audio_format=str(hello.audio_format or "auto"),
             language=options.language,
             task=options.task.value,
             peer=caller.address,
@@ -348,8 +348,8 @@ class Connection:
         with contextlib.suppress(SocketClosed), self._keepalive.listening():
             while True:
                 await asyncio.sleep(0)  # messages that are there already wait for none
-                message = await self._socket.receive()
                 with contextlib.suppress(ClientError):
+                    message = await self._socket.receive()
                     if isinstance(self._protocol.read(message), EndOfAudio):
                         self._sender.peer_ended.set()
 
@@ -365,7 +365,7 @@ class Connection:
     def _fail(self, error: ClientError) -> None:
         """Finish what was said before, then tell the client what is wrong."""
         self._metrics.error(error.kind)
-        self._failure = error
+        self._failure = error.with_traceback(None)  # its frames hold the connection
         self._give(EndOfAudio())
 
     def _crash(self, error: Exception) -> None:

@@ -9,11 +9,12 @@ settings of the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from whisper_live.config.model import Config
@@ -25,6 +26,7 @@ from whisper_live.inference.model_folder import memory_bytes
 from whisper_live.inference.pool import started_pool
 from whisper_live.observability import log
 from whisper_live.server import systemd
+from whisper_live.server.access import is_loopback
 from whisper_live.server.checks import check_all
 from whisper_live.server.process_limits import check_room
 from whisper_live.server.server import Server
@@ -112,13 +114,38 @@ def _load_and_serve(
     config: Config, listener: socket.socket | None, reread: Callable[[], Config]
 ) -> int:
     systemd.notify("STATUS=loading the model")
-    engine, detector = load_engine(config, logger.info)
+    with _described(config) as wyoming:
+        engine, detector = load_engine(config, logger.info)
     if config.engine.model == models.AUTO and engine.info.weights:
         # From here on it is as if the model had been named: in the records of sessions,
         # and where --models or --final-model name the same one.
         chosen = replace(config.engine, model=engine.info.model)
         config = replace(config, engine=chosen)
-    return asyncio.run(_serve(config, engine, detector, listener, reread))
+    return asyncio.run(_serve(config, engine, detector, listener, wyoming, reread))
+
+
+@contextlib.contextmanager
+def _described(config: Config) -> Iterator[socket.socket | None]:
+    """Home Assistant's port, where it is wanted; asked about itself it answers."""
+    if not config.wyoming.wyoming_port:
+        yield None
+        return
+    from whisper_live.server.wyoming.early import answering
+
+    with answering(config) as listening:
+        yield listening
+
+
+def _announced(config: Config) -> contextlib.AbstractAsyncContextManager[None]:
+    """Tell the network of Home Assistant's port, where it is to be found there."""
+    wyoming = config.wyoming
+    if not (wyoming.wyoming_port and wyoming.wyoming_announce) or is_loopback(
+        wyoming.wyoming_host
+    ):
+        return contextlib.nullcontext()
+    from whisper_live.server.wyoming.announce import announced
+
+    return announced(wyoming)
 
 
 async def _serve(
@@ -126,6 +153,7 @@ async def _serve(
     engine: Engine,
     detector: Callable[[], Detector],
     listener: socket.socket | None,
+    wyoming: socket.socket | None,
     reread: Callable[[], Config],
 ) -> int:
     server = Server(
@@ -133,6 +161,7 @@ async def _serve(
         engine=engine,
         detector=detector,
         listener=listener,
+        wyoming=wyoming,
         loader=FurtherModels(config),
         at_rest=give_back_memory,
     )
@@ -148,7 +177,7 @@ async def _serve(
     # What is loaded by now stays: collections during service need not look at it.
     gc.collect()
     gc.freeze()
-    async with server:
+    async with server, _announced(config):
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())
@@ -184,6 +213,8 @@ def _announce(config: Config, engine: Engine, server: Server) -> None:
     scheme = "wss" if config.access.tls_cert else "ws"
     line = f"listening on {scheme}://{server.address}"
     print(log.as_line(config.log, line), flush=True)
+    if config.wyoming.wyoming_port:
+        logger.info("Home Assistant's port is %s", config.wyoming.place)
     systemd.notify("READY=1\nSTATUS=listening")
 
 

@@ -16,7 +16,7 @@ from asyncio import sslproto
 from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
@@ -36,6 +36,7 @@ from whisper_live.inference.pool import started_pool
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.observability.session_log import log_refusal
+from whisper_live.protocols.base import Protocol
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.rate_limit import RateLimit
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
@@ -43,15 +44,19 @@ from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.receiver import RECEIVE_QUEUE
-from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
+from whisper_live.server.socket import CLOSE_TIMEOUT_S, Socket, WebSocket
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
+
+if TYPE_CHECKING:  # it comes with the extra [wyoming]
+    from whisper_live.server.wyoming.listener import Listener
 
 __all__ = ["Server"]
 
 logger = logging.getLogger("whisper_live.server")
 
 _RESTS_AFTER_S = 1.0  # without a client
+_WYOMING = "wyoming"  # the name under which its clients share the places of one key
 # Pings and pongs.  Clients ping once a second at most, and what a slow network has held
 # up comes all at once.
 _CONTROL_BURST = 100
@@ -143,11 +148,14 @@ class Server:
         engine: Engine,
         detector: Callable[[], Detector],
         listener: socket.socket | None = None,
+        wyoming: socket.socket | None = None,
         loader: Loader | None = None,
         at_rest: Callable[[], None] = lambda: None,
     ) -> None:
         """``listener`` is a socket to take over instead of binding one.
 
+        ``wyoming`` is the one for Home Assistant, bound; without it there is no such
+        port.
         ``loader`` brings the further models of the settings; none without it.
         ``at_rest`` is called, in a thread, when the last client has been gone for a
         second.
@@ -188,6 +196,7 @@ class Server:
             access=self._access,
             admission=self._admission,
         )
+        self._wyoming = self._for_wyoming(wyoming) if wyoming is not None else None
         self._metrics.ask_behind(self._admission.behind_s)
         info = engine.info
         self._metrics.describe(
@@ -215,6 +224,11 @@ class Server:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
+    def wyoming_port(self) -> int:
+        """Home Assistant's port; 0 where there is none."""
+        return self._wyoming.port if self._wyoming is not None else 0
+
+    @property
     def metrics(self) -> Metrics:
         """The numbers of this server."""
         return self._metrics
@@ -230,6 +244,8 @@ class Server:
         except OSError as error:
             raise ConfigError(f"cannot listen: {error.strerror or error}") from error
         self._running = asyncio.create_task(self._worker.run())
+        if self._wyoming is not None:
+            await self._wyoming.start()
         return self
 
     async def _listen(self) -> WebSocketServer:
@@ -287,8 +303,12 @@ class Server:
         self._draining = True
         self._admission.close()
         self._listener.close(close_connections=False)
+        if self._wyoming is not None:
+            self._wyoming.stop()
         await self._drain()
         await asyncio.gather(*[c.leave() for c in self._connections])
+        if self._wyoming is not None:
+            await self._wyoming.close()
         await self._worker.close()
         await self._registry.close()
         self._running.cancel()
@@ -353,12 +373,17 @@ class Server:
 
     async def _serve(self, socket: ServerConnection) -> None:
         assert isinstance(socket, _Socket), "made by `create_connection`"
+        protocol = WhisperLive(self._config.speech)
+        await self._run(WebSocket(socket), protocol, socket.caller)
+
+    async def _run(self, socket: Socket, protocol: Protocol, caller: Caller) -> None:
+        """One client's session, on either port."""
         connection = Connection(
-            WebSocket(socket),
-            WhisperLive(self._config.speech),
+            socket,
+            protocol,
             self._services,
             name=f"s{next(self._names)}",
-            caller=socket.caller,
+            caller=caller,
         )
         self._connections.add(connection)
         try:
@@ -367,6 +392,21 @@ class Server:
             self._connections.discard(connection)
             if not self._connections:
                 self._rest_in(_RESTS_AFTER_S)
+
+    def _for_wyoming(self, listening: socket.socket) -> Listener:
+        from whisper_live.protocols.wyoming.info import describe
+        from whisper_live.server.wyoming.link import Host, Utterance
+        from whisper_live.server.wyoming.listener import Listener
+
+        async def converse(utterance: Utterance, protocol: Protocol) -> None:
+            # Who may come was decided by address: this wire shows no key.
+            key_name = _WYOMING if self._access.needs_key else None
+            caller = Caller(utterance.peer, key_name)
+            await self._run(utterance, protocol, caller)
+
+        info = describe(self._config, __version__, self._engine.info.languages)
+        refused = self._metrics.session_rejected
+        return Listener(listening, Host(self._config, info, refused, converse))
 
     def _rest_in(self, seconds: float) -> None:
         if self._resting is not None:

@@ -29,7 +29,10 @@ class Socket(Protocol):
         """The address at the other end; "local" for a Unix socket."""
 
     async def receive(self) -> str | bytes:
-        """The next message; may be cancelled without losing one."""
+        """The next message; may be cancelled without losing one.
+
+        Raises ``ClientError``, once, where what comes is no message.
+        """
 
     async def send(self, text: str) -> None:
         """Send one text message; returns when it is on its way."""

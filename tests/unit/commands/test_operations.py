@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -155,3 +156,35 @@ def test_doctor_sees_who_has_the_port(capsys: Capture) -> None:
         port = str(taken.getsockname()[1])
         assert cli.main(["doctor", "--engine", "oracle", "--port", port]) == 0
     assert f"whisper-live status --port {port}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ((), "ok   wyoming   Home Assistant's port is off"),
+        (("--wyoming-port", "1"), "ok   wyoming   127.0.0.1:1 is reached from this"),
+        (
+            ("--wyoming-port", "1", "--wyoming-host", "0.0.0.0", "--insecure"),
+            "warn wyoming   0.0.0.0:1 is open to who can reach it: --wyoming-allow",
+        ),
+        (
+            ("--wyoming-port", "1", "--wyoming-host", "0.0.0.0"),
+            "bad  wyoming   0.0.0.0 can be reached from other machines",
+        ),
+    ],
+)
+def test_doctor_looks_after_home_assistants_port(
+    flags: Sequence[str], line: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    cli.main(["doctor", "--engine", "oracle", "--port", "0", *flags])
+    assert f"\n{line}" in capsys.readouterr().out
+
+
+def test_doctor_sees_what_home_assistants_port_lacks(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    flags = ("--engine", "oracle", "--port", "0", "--wyoming-port", "1")
+    assert cli.main(["doctor", *flags]) == 1
+    assert "pip install 'whisper-live-daemon[wyoming]'" in capsys.readouterr().out

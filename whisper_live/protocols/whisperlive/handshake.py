@@ -26,6 +26,7 @@ __all__ = [
     "ClientOptions",
     "LANGUAGES",
     "MAX_REPEATED_SEGMENTS",
+    "language_code",
     "parse_handshake",
     "read_options",
     "uid_in",
@@ -236,6 +237,13 @@ def uid_in(values: Mapping[str, Any]) -> str:
     return uid if isinstance(uid, str) and len(uid) <= _MAX_UID_CHARS else ""
 
 
+def language_code(given: str) -> str | None:
+    """Whisper's code for a language as clients name it; None for an unknown one."""
+    plain = given.strip().lower().replace("_", "-").split("-")[0]  # en-US, pt_BR
+    code = _LANGUAGE_CODES.get(plain, plain)
+    return code if code in _LANGUAGE_NAMES else None
+
+
 def _parse_uid(keys: LenientObject) -> str:
     uid = keys.values["uid"]
     if not isinstance(uid, str):  # echoed as another type, clients would not know it
@@ -252,9 +260,8 @@ def _parse_language(keys: LenientObject) -> str | None:
     given = keys.text("language").strip().lower()
     if given in ("", "auto"):
         return None
-    plain = given.replace("_", "-").split("-")[0]  # en-US, pt_BR
-    code = _LANGUAGE_CODES.get(plain, plain)
-    if code not in _LANGUAGE_NAMES:
+    code = language_code(given)
+    if code is None:
         raise HandshakeError(
             f"Unknown language {quote(given)}: use an ISO 639-1 code such as en, "
             "or null to have it detected.",

@@ -1,0 +1,25 @@
+"""The daemon with a model that is loaded when a line comes on standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from whisper_live import cli
+from whisper_live.config.model import Config
+from whisper_live.server import process
+
+_load = process.load_engine
+
+
+def load_later(config: Config, progress: Callable[[str], None], **named: Any) -> Any:
+    """Say that it begins, and wait for the line."""
+    print("loading", flush=True)
+    sys.stdin.readline()
+    return _load(config, progress, **named)
+
+
+if __name__ == "__main__":
+    process.load_engine = load_later
+    sys.exit(cli.main(["serve", *sys.argv[1:]]))

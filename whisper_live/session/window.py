@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from whisper_live.audio import s_to_samples
+from whisper_live.audio import SAMPLE_RATE, s_to_samples
 from whisper_live.config.model import StreamConfig
 from whisper_live.inference.types import Cancelled, Hypothesis, Outcome
 from whisper_live.session.commit import Cut, Stitch
@@ -33,8 +33,11 @@ __all__ = [
 
 UNREAD = "unread"  # why a span is dropped: voice that the engine would not read
 # Whisper closes an answer up to 0.4 s before its last word ends ("Friday. day." came of
-# reading on there); where words were really missing, 1.9 to 4.2 s were left.
+# reading on there), and up to 0.95 s where it only counts whole seconds, as base does
+# in short contexts ("$900. $200."); where words were really missing, 1.9 to 4.2 s were
+# left.
 _LOOSE_END = s_to_samples(0.4)  # behind an answer: still its last word
+_LOOSE_SECOND = s_to_samples(1.0)  # the same, where the answer ends at a whole second
 _LEAST_UNREAD = s_to_samples(0.2)  # voice behind that which is worth a further reading
 MOST_STUCK = 2  # readings that go no further before the rest is given up
 
@@ -65,6 +68,7 @@ class Final:
     stuck: int = 0  # readings in a row that went no further
     outcome: Outcome | None = None  # the last one: nothing more is asked for
     is_settled: bool = False  # of a preflight: its text will hardly change
+    _loose: int = _LOOSE_END  # by how much the newest reading may end too early
 
     def __post_init__(self) -> None:
         self.read_to = self.start
@@ -74,6 +78,8 @@ class Final:
         end = self.end if hypothesis.read_to is None else hypothesis.read_to
         is_further = end >= min(self.read_to + _LEAST_PROGRESS, self.end)
         self.stuck = 0 if is_further else self.stuck + 1
+        is_whole_second = is_further and (end - self.read_to) % SAMPLE_RATE == 0
+        self._loose = _LOOSE_SECOND if is_whole_second else _LOOSE_END
         self.readings.append(hypothesis)
         self.read_to = max(self.read_to, min(end, self.end))
 
@@ -82,7 +88,7 @@ class Final:
 
         ``voiced(start, end)`` counts the samples of voice in a span.
         """
-        return voiced(self.read_to + _LOOSE_END, self.end) >= _LEAST_UNREAD
+        return voiced(self.read_to + self._loose, self.end) >= _LEAST_UNREAD
 
 
 class Window:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from whisper_live.audio import SAMPLE_RATE
 from whisper_live.config.model import StreamConfig
 from whisper_live.errors import WindowRejected
 from whisper_live.inference.types import Cancelled, Hypothesis, RequestFailed
@@ -188,3 +189,35 @@ def test_check_finds_windows_that_overlap() -> None:
     decided.add(Final(5, 20))
     with pytest.raises(AssertionError, match="overlap"):
         decided.check()
+
+
+@pytest.mark.parametrize(
+    ("read_to_s", "voiced_to_s", "is_unread"),
+    [
+        (2.00, 2.95, False),  # "$900." ends at a whole second, and "dollars" later
+        (2.02, 2.95, True),
+        (2.00, 3.25, True),
+        (2.02, 2.50, False),
+        (2.02, 2.65, True),
+    ],
+)
+def test_an_answer_may_end_a_little_before_its_last_word_does(
+    read_to_s: float, voiced_to_s: float, is_unread: bool
+) -> None:
+    final = Final(5 * SAMPLE_RATE, 9 * SAMPLE_RATE)
+    end = final.start + round(voiced_to_s * SAMPLE_RATE)
+
+    def voiced(low: int, high: int) -> int:
+        return max(min(high, end) - low, 0)
+
+    read_to = final.start + round(read_to_s * SAMPLE_RATE)
+    final.read_on(Hypothesis(1, (), "en", 1.0, read_to=read_to))
+    assert final.is_unread(voiced) == is_unread
+    assert (final.read_to, final.stuck) == (read_to, 0)
+
+
+def test_a_reading_that_goes_no_further_ends_at_no_second() -> None:
+    final = Final(0, SAMPLE_RATE)
+    final.read_on(Hypothesis(1, (), "en", 1.0, read_to=0))
+    assert final.stuck == 1
+    assert final.is_unread(lambda low, high: high - low)

@@ -38,6 +38,9 @@ _LIKELY_SILENT = 0.6  # no-speech probability, by Whisper's own threshold
 _SHORT = s_to_samples(1.0)
 _VOICE = 0.4
 _SYLLABLE = 4  # frames, 0.13 s
+# Frames of voice, 1 s, in a long segment of words with pauses between them, whose mean
+# is low: "Today. This morning. Goodbye." had 0.23.
+_MUCH_VOICE = 31
 _LOOP_REPEATS = 5  # "no no no no" is still said by people; five equal phrases are not
 _LONGEST_LOOP = 12  # words
 _SAID_APART = 0.7  # voice sets in so many times a word, where a repeated word is said
@@ -78,7 +81,8 @@ def suppress(
     if doubted and unsure:
         return Reason.NO_SPEECH
     shaky = segment.average_logprob < _SHAKY_LOGPROB
-    if speech < _WEAK_SPEECH and (doubted or shaky):
+    is_voiced = sum(p >= _VOICE for p in probabilities) >= _MUCH_VOICE
+    if speech < _WEAK_SPEECH and (doubted or shaky and not is_voiced):
         return Reason.WEAK_SPEECH
     likely_silent = segment.no_speech_probability > _LIKELY_SILENT
     if speech < _LITTLE_SPEECH and doubted and likely_silent and shaky:

@@ -73,6 +73,19 @@ def test_a_short_word_is_judged_by_its_voice_and_not_by_the_silence_around_it(
     assert found is reason
 
 
+@pytest.mark.parametrize(
+    ("voiced", "no_speech", "reason"),
+    [(40, 0.03, None), (20, 0.03, Reason.WEAK_SPEECH), (40, 0.5, Reason.WEAK_SPEECH)],
+)
+def test_words_with_long_pauses_between_them_are_kept(
+    voiced: int, no_speech: float, reason: Reason | None
+) -> None:
+    heard = HypothesisSegment(0, 174 * 512, " Today. Goodbye.", no_speech, -0.91)
+    speech = [0.9] * voiced + [0.01] * (174 - voiced)
+    found = suppress(heard, speech, no_speech_threshold=0.45, is_final=True)
+    assert found is reason
+
+
 @pytest.mark.parametrize("text", [" नमस्ते", " நன்றி", " ที่นี่", " شُكْرًا"])
 def test_certain_answers_in_scripts_with_marks_are_kept(text: str) -> None:
     heard = segment(text, no_speech=0.01, logprob=-0.1)

@@ -53,6 +53,13 @@ class ListenConfig:
     port: int = setting(
         9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
     )
+    http_port: int = setting(
+        8000,
+        "port of OpenAI's REST API, the pages and WhisperLive's socket together; 0 is "
+        "off, -1 any free one",
+        low=-1,
+        high=65535,
+    )
 
     @property
     def place(self) -> str:
@@ -487,6 +494,20 @@ class LimitConfig:
         "messages that a client may leave unread before it is closed; higher costs "
         "memory for each",
         low=4,
+    )
+    max_uploads: int = setting(
+        8,
+        "uploads of whole files at the same time; more are refused with 503; higher: "
+        "more memory and disk, and each takes longer",
+        low=1,
+    )
+    max_upload_bytes: int = setting(
+        200_000_000,
+        "bytes of the largest upload; above 8 MiB it is kept in a temporary file",
+        low=1024,
+    )
+    max_upload_s: float = setting(
+        4 * 3600.0, "seconds of audio in an upload; longer ones are refused", low=1
     )
     audio_rate: float = setting(
         2.0,

@@ -36,14 +36,22 @@ from whisper_live.inference.pool import started_pool
 from whisper_live.inference.worker import Worker
 from whisper_live.observability.metrics import CONTENT_TYPE, Metrics
 from whisper_live.observability.session_log import log_refusal
+from whisper_live.protocols.base import Protocol
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.rate_limit import RateLimit
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
+from whisper_live.server.http.port import HttpPort
 from whisper_live.server.receiver import RECEIVE_QUEUE
-from whisper_live.server.socket import CLOSE_TIMEOUT_S, WebSocket
+from whisper_live.server.socket import (
+    CLOSE_TIMEOUT_S,
+    CONTROL_BURST,
+    CONTROL_PER_S,
+    Socket,
+    WebSocket,
+)
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 
@@ -52,10 +60,6 @@ __all__ = ["Server"]
 logger = logging.getLogger("whisper_live.server")
 
 _RESTS_AFTER_S = 1.0  # without a client
-# Pings and pongs.  Clients ping once a second at most, and what a slow network has held
-# up comes all at once.
-_CONTROL_BURST = 100
-_CONTROL_PER_S = 10.0
 
 
 # asyncio gives each TLS socket a buffer of 256 KiB before anything is known of its
@@ -74,7 +78,7 @@ class _Frames(ServerProtocol):
         super().__init__(max_size=given.max_message_size, logger=given.logger)
         given.parser.close()  # which refers to it: it would stay for a while
         self._clock = asyncio.get_running_loop().time
-        self._control = RateLimit(_CONTROL_BURST, _CONTROL_PER_S)
+        self._control = RateLimit(CONTROL_BURST, CONTROL_PER_S)
 
     def recv_frame(self, frame: Frame) -> None:
         """As websockets has it, but for frames that only make work."""
@@ -182,6 +186,14 @@ class Server:
             access=self._access,
             admission=self._admission,
         )
+        self._http: HttpPort | None = None
+        if config.listen.http_port:
+            self._http = HttpPort(
+                self._services,
+                tls=self._tls.context if self._tls is not None else None,
+                is_ready=lambda: self._is_ready,
+                serve=self._run,
+            )
         self._metrics.ask_behind(self._admission.behind_s)
         info = engine.info
         self._metrics.describe(
@@ -198,6 +210,11 @@ class Server:
         """The port that is listened on."""
         port: int = next(iter(self._listener.sockets)).getsockname()[1]
         return port
+
+    @property
+    def http_port(self) -> int:
+        """The port of the REST API; 0 where there is none."""
+        return self._http.port if self._http is not None else 0
 
     @property
     def address(self) -> str:
@@ -221,10 +238,20 @@ class Server:
     async def __aenter__(self) -> Self:
         try:
             self._listener = await self._listen()
+            if self._http is not None:
+                await self._open_http(self._http)
         except OSError as error:
             raise ConfigError(f"cannot listen: {error.strerror or error}") from error
         self._running = asyncio.create_task(self._worker.run())
         return self
+
+    async def _open_http(self, port: HttpPort) -> None:
+        try:
+            await port.open()
+        except OSError:
+            self._listener.close()
+            await port.close()
+            raise
 
     async def _listen(self) -> WebSocketServer:
         limits = self._config.limits
@@ -281,6 +308,8 @@ class Server:
         self._draining = True
         self._admission.close()
         self._listener.close(close_connections=False)
+        if self._http is not None:
+            self._http.stop_listening()
         await self._drain()
         await asyncio.gather(*[c.leave() for c in self._connections])
         await self._worker.close()
@@ -291,6 +320,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._listener.wait_closed()
+        if self._http is not None:
+            await self._http.close()
         await self._engine.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -347,12 +378,17 @@ class Server:
 
     async def _serve(self, socket: ServerConnection) -> None:
         assert isinstance(socket, _Socket), "made by `create_connection`"
+        protocol = WhisperLive(self._config.speech)
+        await self._run(WebSocket(socket), protocol, socket.caller)
+
+    async def _run(self, socket: Socket, protocol: Protocol, caller: Caller) -> None:
+        """One client's session, on either port."""
         connection = Connection(
-            WebSocket(socket),
-            WhisperLive(self._config.speech),
+            socket,
+            protocol,
             self._services,
             name=f"s{next(self._names)}",
-            caller=socket.caller,
+            caller=caller,
         )
         self._connections.add(connection)
         try:
@@ -387,10 +423,14 @@ class Server:
         if path == "/healthz":
             return _page(HTTPStatus.OK, "ok\n")
         if path == "/readyz":
-            if self._draining or not self._worker.is_healthy:
+            if not self._is_ready:
                 return _page(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
             return _page(HTTPStatus.OK, "ready\n")
         return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
+
+    @property
+    def _is_ready(self) -> bool:
+        return not self._draining and self._worker.is_healthy
 
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)

@@ -12,9 +12,20 @@ from typing import Protocol
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-__all__ = ["CLOSE_TIMEOUT_S", "Socket", "SocketClosed", "WebSocket"]
+__all__ = [
+    "CLOSE_TIMEOUT_S",
+    "CONTROL_BURST",
+    "CONTROL_PER_S",
+    "Socket",
+    "SocketClosed",
+    "WebSocket",
+]
 
 CLOSE_TIMEOUT_S = 2.0  # for the peer's half of the closing handshake
+# Pings and pongs.  Clients ping once a second at most, and what a slow network has held
+# up comes all at once.
+CONTROL_BURST = 100
+CONTROL_PER_S = 10.0
 
 
 class SocketClosed(Exception):

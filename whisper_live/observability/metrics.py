@@ -124,6 +124,15 @@ class Metrics:
             "reason",
             at,
         )
+        self._uploads = Gauge(
+            prefix + "uploads", "Uploads under way.", registry=self._gauges
+        )
+        self._uploads_total = _Labelled(
+            prefix + "uploads",
+            "Uploads, by the error that ended them or finished.",
+            "outcome",
+            at,
+        )
         self._audio = _Labelled(
             prefix + "audio_seconds", "Audio decoded, by what carried it.", "codec", at
         )
@@ -255,6 +264,15 @@ class Metrics:
     def session_rejected(self, reason: str) -> None:
         """A client was turned away: ``capacity``, ``overload``, ``auth``, ..."""
         self._rejected.add(reason)
+
+    def upload_opened(self) -> None:
+        """A file is on its way, or being read."""
+        self._uploads.inc()
+
+    def upload_closed(self, outcome: str) -> None:
+        """It got its answer: ``finished``, or the kind of an error."""
+        self._uploads.dec()
+        self._uploads_total.add(outcome)
 
     def options_ignored(self, count: int = 1) -> None:
         """A handshake had this many keys that do nothing here."""

@@ -12,6 +12,8 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, Samples, samples_to_s
 from whisper_live.config.model import Config
@@ -37,6 +39,7 @@ _BEAMS = 5  # as many as faster-whisper takes for whole files
 _TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
 
 Progress = Callable[[float], object]
+Result = TypeVar("Result")
 Heard = Callable[[Sequence[HypothesisSegment]], object]
 
 
@@ -50,8 +53,13 @@ class Transcriber:
         detector: Callable[[], Detector],
         *,
         ids: Iterator[int] | None = None,
+        pool: Executor | None = None,
     ) -> None:
-        """``ids`` gives request ids where others use the worker as well."""
+        """``ids`` gives request ids where others use the worker as well.
+
+        ``pool`` decodes and scores; the loop's own executor where there is none.
+        """
+        self._pool = pool
         self._config = config
         self._worker = worker
         self._detector = detector
@@ -76,7 +84,7 @@ class Transcriber:
         file = _File(self._config, self._worker, options, name, self._ids, tell, heard)
         ingest = Ingest(open_stream("float32"), self._detector())
         try:
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            while (piece := await self._aside(next, pieces, None)) is not None:
                 ingest.push(piece.tobytes())
                 await self._take_in(ingest, file, progress)
             ingest.finish()
@@ -88,9 +96,13 @@ class Transcriber:
 
     async def _take_in(self, ingest: Ingest, file: _File, progress: Progress) -> None:
         """Score what was pushed, off the loop, and give it to the file."""
-        while frames := await asyncio.to_thread(ingest.pull):
+        while frames := await self._aside(ingest.pull):
             await file.take(frames)
             progress(file.newly_read_s())
+
+    async def _aside(self, work: Callable[..., Result], *given: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, work, *given)
 
 
 class _File:

@@ -41,6 +41,7 @@ __all__ = [
     "delta_event",
     "done_event",
     "error_event",
+    "error_line",
     "failure_of",
     "json_body",
     "models_body",
@@ -344,6 +345,11 @@ def done_event(result: Result, wishes: Wishes) -> str:
 def error_event(failure: Failure) -> str:
     """Why nothing more comes."""
     return _event(failure.body)
+
+
+def error_line(failure: Failure) -> str:
+    """The same as a JSON line."""
+    return json.dumps(failure.body, ensure_ascii=False) + "\n"
 
 
 def _event(content: Mapping[str, Any]) -> str:

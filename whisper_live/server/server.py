@@ -326,10 +326,15 @@ class Server:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _drain(self) -> None:
-        if not self._connections:
-            return
-        logger.info("draining %s", counted(len(self._connections), "session"))
+        uploads = self._http.uploads if self._http is not None else None
         drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
+        if sessions := len(drains):
+            logger.info("draining %s", counted(sessions, "session"))
+        if uploads is not None and uploads.under_way:
+            logger.info("draining %s", counted(uploads.under_way, "upload"))
+            drains.append(asyncio.create_task(uploads.wait()))
+        if not drains:
+            return
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(asyncio.wait(drains))
         await asyncio.wait(
@@ -337,11 +342,13 @@ class Server:
             timeout=self._config.limits.drain_timeout_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        if left := sum(not drain.done() for drain in drains):
+        if left := sum(not drain.done() for drain in drains[:sessions]):
             logger.warning("%s closed without the last text", counted(left, "session"))
         for task in (*drains, hurry, ended):
             task.cancel()
         await asyncio.gather(*drains, hurry, ended, return_exceptions=True)
+        if uploads is not None:
+            uploads.abandon()
 
     def cut_short(self) -> None:
         """Wait no longer for sessions that are being flushed."""

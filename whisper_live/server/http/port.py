@@ -18,6 +18,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from whisper_live.errors import WhisperLiveError
+from whisper_live.inference.pool import started_pool
+from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.base import Protocol
@@ -25,6 +27,7 @@ from whisper_live.protocols.openai_rest import Failure, failure_of, models_body
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Caller, Denied
 from whisper_live.server.connection import Services
+from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
 from whisper_live.server.socket import Socket
 
@@ -66,6 +69,8 @@ class HttpPort:
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_post("/v1/audio/transcriptions", self._transcribe)
+        app.router.add_post("/v1/audio/translations", self._translate)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         self._methods = {
@@ -74,6 +79,8 @@ class HttpPort:
         }
         app.router.add_route("*", "/{path:.*}", self._other)
         limits = services.config.limits
+        self._pool = started_pool(limits.ingest_threads, "upload")
+        self.uploads = Transcriptions(services, self._pool)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -109,6 +116,7 @@ class HttpPort:
 
     def stop_listening(self) -> None:
         """Nobody new gets in."""
+        self.uploads.close()
         if self._listener is not None:
             self._listener.close()
 
@@ -116,6 +124,7 @@ class HttpPort:
         """Let go of all connections, whose work has ended or will not."""
         self.stop_listening()
         await self._runner.cleanup()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     # ------------------------------------------------------------------ who comes in
 
@@ -183,6 +192,12 @@ class HttpPort:
         self._access.check_metrics(request.path_qs, _judged(request), _peer(request))
         page = self._services.metrics.render()
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _transcribe(self, request: web.Request) -> web.StreamResponse:
+        return await self.uploads.answer(request, request[CALLER], Task.TRANSCRIBE)
+
+    async def _translate(self, request: web.Request) -> web.StreamResponse:
+        return await self.uploads.answer(request, request[CALLER], Task.TRANSLATE)
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response(models_body(self._services.registry.names))

@@ -1,0 +1,393 @@
+"""Whole files over HTTP: what comes back, and what no upload can do to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gzip
+import io
+import json
+import wave
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import numpy as np
+import psutil
+import pytest
+
+from tests.e2e.support import client, running, with_http
+from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.inference.types import Request, RequestKind
+from whisper_live.server.server import Server
+from whisper_live.testing.marks import read_numbers, write_speech
+from whisper_live.testing.oracle import Behaviour
+
+PATH = "/v1/audio/transcriptions"
+LONG = write_speech([[n, n + 1] for n in range(0, 60, 2)], pause_s=1.0)[0]
+SPEECH = write_speech([[1, 2, 3], [4, 5]], pause_s=1.0)[0]
+
+
+def wav(samples: Samples) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes((samples * 32767).round().astype("<i2").tobytes())
+    return file.getvalue()
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def code(self) -> Any:
+        return self.json["error"]["code"]
+
+
+async def post(
+    server: Server,
+    content: bytes | None,
+    *fields: tuple[str, str],
+    path: str = PATH,
+    body: Any = None,
+    **headers: str,
+) -> Answer:
+    """One upload: a WAV file and fields, or any other ``body``."""
+    if body is None:
+        body = aiohttp.FormData(default_to_multipart=True)
+        if content is not None:
+            body.add_field("file", io.BytesIO(content), filename="a.wav")
+        for name, value in fields:
+            body.add_field(name, value)
+    url = f"http://127.0.0.1:{server.http_port}{path}"
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(url, data=body, headers=given) as answer:
+            return Answer(answer.status, await answer.text(), dict(answer.headers))
+
+
+async def test_an_upload_becomes_its_words() -> None:
+    async with running(with_http()) as server:
+        answer = await post(server, wav(SPEECH), ("model", "whisper-1"))
+        assert answer.status == 200
+        assert read_numbers(answer.json["text"]) == [1, 2, 3, 4, 5]
+        assert answer.json["usage"] == {
+            "type": "duration",
+            "seconds": round(len(SPEECH) / SAMPLE_RATE, 3),
+        }
+        page = server.metrics.render()
+    assert b'whisper_live_uploads_total{outcome="finished"} 1.0' in page
+    assert b"whisper_live_uploads 0.0" in page
+    assert b'audio_seconds_total{codec="file"}' in page
+
+
+async def test_all_of_it_is_read_behind_live_finals() -> None:
+    kinds = set()
+
+    def watch(request: Request) -> bool:
+        kinds.add(request.kind)
+        return False
+
+    async with running(with_http(), Behaviour(fail_if=watch)) as server:
+        await post(server, wav(SPEECH))
+    assert kinds == {RequestKind.BACKGROUND}
+
+
+async def test_verbose_json_has_words_segments_and_how_sure_they_are() -> None:
+    async with running(with_http()) as server:
+        answer = await post(
+            server,
+            wav(SPEECH),
+            ("language", "en"),
+            ("response_format", "verbose_json"),
+            ("timestamp_granularities[]", "word"),
+            ("timestamp_granularities[]", "segment"),
+        )
+    body = answer.json
+    assert (body["task"], body["language"]) == ("transcribe", "english")
+    assert read_numbers(" ".join(w["word"] for w in body["words"])) == [1, 2, 3, 4, 5]
+    assert [w["probability"] for w in body["words"]] == [1.0] * 5
+    starts = [word["start"] for word in body["words"]]
+    assert starts == sorted(starts) and body["words"][-1]["end"] <= body["duration"]
+    assert [read_numbers(s["text"]) for s in body["segments"]] == [[1, 2, 3, 4, 5]]
+    for segment in body["segments"]:
+        assert {"avg_logprob", "no_speech_prob", "compression_ratio"} <= set(segment)
+        assert segment["confidence"] == 1.0
+    assert body["confidence"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "begins"),
+    [
+        ("text", "text/plain", ""),
+        ("srt", "application/x-subrip", "1\n00:00:0"),
+        ("vtt", "text/vtt", "WEBVTT\n\n00:00:0"),
+    ],
+)
+async def test_texts_and_subtitles(name: str, kind: str, begins: str) -> None:
+    async with running(with_http()) as server:
+        answer = await post(server, wav(SPEECH), ("response_format", name))
+    assert answer.headers["Content-Type"] == f"{kind}; charset=utf-8"
+    assert answer.text.startswith(begins)
+    lines = [line for line in answer.text.splitlines() if "-->" not in line]
+    spoken = " ".join(line for line in lines if not line.strip().isdigit())
+    assert read_numbers(spoken.removeprefix("WEBVTT")) == [1, 2, 3, 4, 5]
+
+
+async def test_lines_say_all_that_a_session_would() -> None:
+    async with running(with_http()) as server:
+        answer = await post(server, wav(SPEECH), ("response_format", "jsonl"))
+    assert answer.headers["Content-Type"] == "application/jsonl"
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines[-1] == {"end": "finished"}
+    texts = [s["text"] for line in lines for s in line.get("completed", ())]
+    assert read_numbers(" ".join(texts)) == [1, 2, 3, 4, 5]
+
+
+async def test_events_add_up_to_the_text() -> None:
+    async with running(with_http()) as server:
+        answer = await post(
+            server, wav(SPEECH), ("stream", "true"), ("include[]", "logprobs")
+        )
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    events = [
+        json.loads(e.removeprefix("data: ")) for e in answer.text.split("\n\n")[:-1]
+    ]
+    *deltas, done = events
+    assert {event["type"] for event in deltas} == {"transcript.text.delta"}
+    assert done["type"] == "transcript.text.done"
+    assert "".join(event["delta"] for event in deltas) == done["text"]
+    assert read_numbers(done["text"]) == [1, 2, 3, 4, 5]
+    assert [entry["logprob"] for entry in done["logprobs"]] == [0.0] * 5
+
+
+async def test_silence_is_an_empty_text() -> None:
+    async with running(with_http()) as server:
+        answer = await post(server, wav(np.zeros(SAMPLE_RATE, np.float32)))
+    assert (answer.status, answer.json["text"]) == (200, "")
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_what_the_engine_cannot_read_is_no_silence(stream: str) -> None:
+    async with running(with_http(), Behaviour(fail_every=1)) as server:
+        answer = await post(server, wav(SPEECH), ("stream", stream))
+    if stream == "false":
+        assert answer.status == 503
+        assert answer.json["error"]["type"] == "server_error"
+    else:
+        assert '"error"' in answer.text and "text.done" not in answer.text
+
+
+# ------------------------------------------------------------------- what is no request
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ([("response_format", "pdf")], "response_format"),
+        ([("temperature", "2")], "temperature"),
+        ([("temperature", "nan")], "temperature"),
+        ([("stream", "maybe")], "stream"),
+        ([("timestamp_granularities[]", "letter")], "timestamp_granularities"),
+        ([("language", "klingon")], None),
+    ],
+)
+async def test_a_field_that_makes_no_sense_is_named(
+    fields: Sequence[tuple[str, str]], param: str | None
+) -> None:
+    async with running(with_http()) as server:
+        answer = await post(server, wav(SPEECH), *fields)
+    assert answer.status == 400
+    assert answer.json["error"]["param"] == param
+    assert answer.json["error"]["type"] == "invalid_request_error"
+
+
+FORM = {"Content_Type": "multipart/form-data; boundary=b"}
+PART = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\nv\r\n'
+HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{}", {"Content_Type": "application/json"}, 415, "content_type"),
+        (b"", {"Content_Type": "multipart/form-data"}, 400, "bad_form"),
+        (b"", FORM, 400, "bad_form"),
+        (b"--b--\r\n", FORM, 400, None),
+        (PART + b"--b--\r\n", FORM, 400, None),
+        (PART * 10_000 + b"--b--\r\n", FORM, 400, "too_many_parts"),
+        (HEAD + b"audio", FORM, 400, "bad_form"),
+        (HEAD + b"a\r\n" + HEAD + b"b\r\n--b--\r\n", FORM, 400, None),
+        (b"x" * 300_000, FORM, 400, "bad_form"),
+        (b"--b\r\n" + b"X: y\r\n" * 10_000, FORM, 400, "bad_form"),
+        (b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n", FORM, 400, None),
+        (PART.replace(b"v", b"v" * 20_000), FORM, 413, "field_too_long"),
+        (PART.replace(b"v", b"\xff"), FORM, 400, "bad_form"),
+        (
+            gzip.compress(bytes(1 << 20)),
+            {**FORM, "Content_Encoding": "gzip"},
+            415,
+            "content_encoding",
+        ),
+        (HEAD + b"audio\r\n--b--\r\n", FORM, 415, "unknown_format"),
+        (HEAD + b"\r\n--b--\r\n", FORM, 422, "empty"),
+        (HEAD + wav(SPEECH)[:30] + b"\r\n--b--\r\n", FORM, 415, "unknown_format"),
+        (HEAD + b"ffconcat version 1.0\nfile /etc/passwd\n\r\n--b--", FORM, 415, None),
+    ],
+)
+async def test_what_is_no_form_or_no_audio_is_refused_and_the_next_is_served(
+    body: bytes, headers: dict[str, str], status: int, code: str | None
+) -> None:
+    async with running(with_http()) as server:
+        answer = await post(server, None, body=body, **headers)
+        assert answer.status == status
+        if code is not None:
+            assert answer.code == code
+        assert (await post(server, wav(SPEECH))).status == 200
+
+
+@pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader")
+async def test_any_cut_of_a_form_is_refused_in_one_way_or_another() -> None:
+    whole = PART + HEAD + b"audio\r\n--b--"
+    async with running(with_http()) as server:
+        for end in range(len(whole)):
+            answer = await post(server, None, body=whole[:end], **FORM)
+            assert answer.status in (400, 415, 422), whole[:end]
+
+
+async def test_a_file_that_is_too_large_or_too_long_is_refused() -> None:
+    async with running(with_http(max_upload_bytes=10_000)) as server:
+        large = await post(server, bytes(10_001))
+        assert (large.status, large.code) == (413, "file_too_large")
+        declared = await post(server, bytes(2_000_000))
+        assert (declared.status, declared.code) == (413, "file_too_large")
+    async with running(with_http(max_upload_s=1.0)) as server:
+        long = await post(server, wav(SPEECH))
+        assert (long.status, long.code) == (413, "file_too_long")
+
+
+async def test_two_gigabytes_do_not_fill_the_memory() -> None:
+    async def much() -> AsyncIterator[bytes]:
+        yield HEAD
+        for _ in range(2_000):
+            yield bytes(1_000_000)
+
+    process = psutil.Process()
+    async with running(with_http(max_upload_bytes=50_000_000)) as server:
+        before = process.memory_info().rss
+        try:
+            answer = await post(server, None, body=much(), **FORM)
+            assert answer.status == 413
+        except aiohttp.ClientError:
+            pass  # it was still sending when the answer came
+        assert process.memory_info().rss - before < 40_000_000
+        assert (await post(server, wav(SPEECH))).status == 200
+        page = server.metrics.render()
+    assert b'whisper_live_uploads_total{outcome="file_too_large"} 1.0' in page
+
+
+async def test_a_body_that_trickles_gets_408() -> None:
+    async with running(with_http(handshake_timeout_s=0.5)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+        writer.write(
+            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + HEAD
+        )
+        answer = await reader.readline()
+        assert answer.startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+async def test_who_goes_away_is_worked_for_no_longer() -> None:
+    began, seen = asyncio.Event(), []
+
+    def watch(request: Request) -> bool:
+        seen.append(request.id)
+        began.set()
+        return True  # its call never returns
+
+    async with running(with_http(), Behaviour(hang_if=watch)) as server:
+        sending = asyncio.create_task(post(server, wav(SPEECH)))
+        await began.wait()
+        assert b"whisper_live_uploads 1.0" in server.metrics.render()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        while b"whisper_live_uploads 0.0" not in server.metrics.render():
+            await asyncio.sleep(0)
+        page = server.metrics.render()
+        assert b'uploads_total{outcome="peer_gone"} 1.0' in page
+        server.cut_short()
+
+
+async def test_uploads_have_places_of_their_own() -> None:
+    hangs = Behaviour(hang_if=lambda request: request.kind is RequestKind.BACKGROUND)
+    async with running(with_http(max_uploads=1, max_sessions=1), hangs) as server:
+        first = asyncio.create_task(post(server, wav(SPEECH)))
+        while b"whisper_live_uploads 1.0" not in server.metrics.render():
+            await asyncio.sleep(0)
+        second = await post(server, wav(SPEECH))
+        assert (second.status, second.code) == (503, "capacity")
+        assert int(second.headers["Retry-After"]) >= 1
+        async with client(server) as live:
+            await live.hello()
+            assert (await live.next())["message"] == "SERVER_READY"
+        first.cancel()
+        server.cut_short()
+
+
+async def test_one_address_has_no_more_than_its_share() -> None:
+    hangs = Behaviour(hang_if=lambda request: True)
+    limits = with_http(max_sessions_per_address=1)
+    async with running(limits, hangs) as server:
+        first = asyncio.create_task(post(server, wav(SPEECH)))
+        while b"whisper_live_uploads 1.0" not in server.metrics.render():
+            await asyncio.sleep(0)
+        second = await post(server, wav(SPEECH))
+        assert (second.status, second.code) == (429, "rate_limit_exceeded")
+        assert "Retry-After" in second.headers
+        first.cancel()
+        server.cut_short()
+
+
+async def test_at_the_end_an_upload_gets_its_text() -> None:
+    async with running(with_http(), Behaviour(call_s=0.2)) as server:
+        sending = asyncio.create_task(post(server, wav(SPEECH)))
+        while b"whisper_live_uploads 1.0" not in server.metrics.render():
+            await asyncio.sleep(0)
+        await server.close()
+        assert read_numbers((await sending).json["text"]) == [1, 2, 3, 4, 5]
+
+
+async def test_at_the_end_an_upload_that_takes_too_long_gets_503() -> None:
+    hangs = Behaviour(hang_if=lambda request: True)
+    async with running(with_http(drain_timeout_s=0.2), hangs) as server:
+        sending = asyncio.create_task(post(server, wav(SPEECH)))
+        while b"whisper_live_uploads 1.0" not in server.metrics.render():
+            await asyncio.sleep(0)
+        await server.close()
+        answer = await sending
+        assert (answer.status, answer.code) == (503, "draining")
+
+
+@pytest.mark.parametrize("form", [("stream", "true"), ("response_format", "jsonl")])
+async def test_at_the_end_a_stream_says_that_it_is_not_whole(
+    form: tuple[str, str],
+) -> None:
+    hangs = Behaviour(hang_if=lambda request: request.start > 10 * SAMPLE_RATE)
+    async with running(with_http(drain_timeout_s=0.5), hangs) as server:
+        sending = asyncio.create_task(post(server, wav(LONG), form))
+        while b'outcome="hypothesis"} 1.0' not in server.metrics.render():
+            await asyncio.sleep(0)
+        await server.close()
+        *before, last = filter(None, (await sending).text.split("\n"))
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"
+    assert '"w0 w1 w2 ' in "".join(before)

@@ -1,0 +1,173 @@
+"""OpenAI's own client, unmodified, with this server as its base URL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from tests.e2e.support import running, with_http
+from tests.real.support import Kept
+from tests.weights import real_model
+from whisper_live.config.model import EngineConfig
+from whisper_live.inference.ctranslate2.engine import load
+from whisper_live.testing.recordings import shipped
+from whisper_live.text.wer import plain_words, word_errors
+from whisper_live.vad.whisper_boost import speech_detectors
+
+RECORDING = shipped("demo")
+SPEECH = RECORDING.audio
+SAID = "Good morning. Turn on the kitchen light. Set a timer for ten minutes."
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Kept]:
+    """The model that ships with the package."""
+    config = EngineConfig(model="demo", device="cpu")
+    engine = load(config, max_batch=4, progress=lambda line: None)
+    yield Kept(engine)
+    asyncio.run(engine.close())
+
+
+@contextlib.asynccontextmanager
+async def served(engine: Kept) -> AsyncIterator[AsyncOpenAI]:
+    """A client of a server with this engine."""
+    config = with_http()
+    detector = speech_detectors(config.speech)
+    async with running(config, engine=engine, detector=detector) as server:
+        url = f"http://127.0.0.1:{server.http_port}/v1"
+        async with AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as client:
+            yield client
+
+
+async def test_text_alone(demo: Kept) -> None:
+    async with served(demo) as client:
+        answer = await client.audio.transcriptions.create(
+            model="gpt-4o-transcribe", file=SPEECH, include=["logprobs"]
+        )
+    assert answer.text.startswith(SAID)
+    assert answer.usage is not None and answer.usage.type == "duration"
+    assert [language.code for language in answer.languages or ()] == ["en"]
+    assert answer.logprobs is not None
+    assert "".join(str(p.token) for p in answer.logprobs).strip() == answer.text
+    assert all(p.logprob is not None and p.logprob <= 0 for p in answer.logprobs)
+
+
+async def test_everything(demo: Kept) -> None:
+    async with served(demo) as client:
+        answer = await client.audio.transcriptions.create(
+            model="whisper-1",
+            file=SPEECH,
+            language="en",
+            prompt="A list of commands.",
+            temperature=0.2,
+            response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
+        )
+    assert answer.text.startswith(SAID) and answer.language == "english"
+    assert answer.duration == 27.006
+    assert answer.words is not None and answer.segments is not None
+    words = [word.word for word in answer.words]
+    assert " ".join(words) == answer.text
+    assert abs(answer.words[0].start - RECORDING.sentences[0][0].start_s) < 0.3
+    assert "".join(segment.text for segment in answer.segments).strip() == answer.text
+    for segment in answer.segments:
+        assert segment.avg_logprob < 0 <= segment.no_speech_prob <= 1
+        assert segment.compression_ratio > 0
+        assert 0 < float(getattr(segment, "confidence")) <= 1
+
+
+async def test_text_and_subtitles(demo: Kept) -> None:
+    async with served(demo) as client:
+        create = client.audio.transcriptions.create
+        text = await create(model="whisper-1", file=SPEECH, response_format="text")
+        srt = await create(model="whisper-1", file=SPEECH, response_format="srt")
+        vtt = await create(model="whisper-1", file=SPEECH, response_format="vtt")
+    assert text.splitlines()[0] == "Good morning."
+    assert srt.startswith("1\n00:00:00,000 --> 00:00:01,000\nGood morning.\n\n2\n")
+    assert vtt.startswith("WEBVTT\n\n00:00:00.")
+
+
+async def test_a_stream_of_events(demo: Kept) -> None:
+    async with served(demo) as client:
+        events = await client.audio.transcriptions.create(
+            model="gpt-4o-mini-transcribe", file=SPEECH, stream=True
+        )
+        heard = ""
+        async for event in events:
+            if event.type == "transcript.text.delta":
+                heard += event.delta
+            else:
+                assert event.type == "transcript.text.done"
+                assert event.text == heard
+    assert heard.startswith(SAID)
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+async def test_other_containers_and_translation(demo: Kept) -> None:
+    async with served(demo) as client:
+        answer = await client.audio.translations.create(
+            model="whisper-1", file=RECORDING.webm
+        )
+    reference = plain_words(RECORDING.text)
+    assert word_errors(reference, plain_words(answer.text)) <= 2
+
+
+async def test_curl(demo: Kept) -> None:
+    async with served(demo) as client:
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "--silent", "--fail", f"{client.base_url}audio/transcriptions"),
+            *("-F", f"file=@{SPEECH}", "-F", "model=whisper-1"),
+            *("-F", "response_format=text"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+    assert process.returncode == 0
+    assert " ".join(printed.decode().split()).startswith(SAID)
+
+
+async def test_models(demo: Kept) -> None:
+    async with served(demo) as client:
+        assert [model.id async for model in client.models.list()] == ["auto"]
+        assert (await client.models.retrieve("whisper-1")).id == "auto"
+
+
+async def test_errors_are_its_own_classes(demo: Kept) -> None:
+    async with served(demo) as client:
+        create = client.audio.transcriptions.create
+        with pytest.raises(openai.BadRequestError) as bad:
+            await create(model="m", file=SPEECH, language="klingon")
+        assert "klingon" in bad.value.message
+        with pytest.raises(openai.UnprocessableEntityError):
+            await create(model="m", file=("a.wav", b""))
+        with pytest.raises(openai.APIStatusError) as unknown:
+            await create(model="m", file=("a.wav", b"nothing that anybody knows"))
+        assert unknown.value.status_code == 415 and unknown.value.param == "file"
+
+
+@pytest.mark.real
+@pytest.mark.timeout(180)
+async def test_ordinary_english_with_real_weights(tmp_path: Path) -> None:
+    real_model("tiny.en", tmp_path)
+    config = EngineConfig(model="tiny.en", model_cache=str(tmp_path), device="cpu")
+    engine = load(config, max_batch=4, progress=lambda line: None)
+    recording = shipped("meeting")
+    reference = plain_words(recording.text)
+    try:
+        async with served(Kept(engine)) as client:
+            answer = await client.audio.transcriptions.create(
+                model="whisper-1",
+                file=recording.audio,
+                response_format="verbose_json",
+                timestamp_granularities=["word"],
+            )
+    finally:
+        await engine.close()
+    assert word_errors(reference, plain_words(answer.text)) <= 0.03 * len(reference)
+    assert answer.words is not None
+    assert " ".join(word.word for word in answer.words).split() == answer.text.split()

@@ -25,6 +25,7 @@ from whisper_live.vad.silero import Detector
 
 PORT_ANY = settings.ListenConfig(port=0, http_port=0)
 FULL_SPEED = settings.LimitConfig(audio_rate=0.0)
+KEY = "a-long-secret-key"  # alice's, where keys are needed
 QUICK_BATCHES = settings.BatchConfig(batch_window_ms=5.0)
 
 

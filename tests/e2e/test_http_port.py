@@ -11,28 +11,19 @@ import aiohttp
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.e2e.support import client, running, whole_session, with_http
+from tests.e2e.support import KEY, client, running, whole_session, with_http
 from tests.faults.certificates import certificate
 from whisper_live.config.model import AccessConfig
 from whisper_live.server import connection
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import write_speech
 
-KEY = "a-long-secret-key"
 TWO = write_speech([[1, 2, 3], [4]], pause_s=0.8)[0]
 
 
 @pytest.fixture(autouse=True)
 def short_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_REFUSAL_HOLD_S", 0.05)
-
-
-@pytest.fixture
-def keyed(tmp_path: Path) -> AccessConfig:
-    path = tmp_path / "keys"
-    path.write_text(f"alice {KEY}\n")
-    path.chmod(0o600)
-    return AccessConfig(keys_file=str(path))
 
 
 async def ask(

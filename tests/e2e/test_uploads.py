@@ -16,8 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.e2e.support import client, running, with_http
+from tests.e2e.support import KEY, client, running, with_http
 from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.config.model import AccessConfig
 from whisper_live.inference.types import Request, RequestKind
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import read_numbers, write_speech
@@ -356,6 +357,31 @@ async def test_one_address_has_no_more_than_its_share() -> None:
         assert "Retry-After" in second.headers
         first.cancel()
         server.cut_short()
+
+
+async def test_who_asks_too_often_or_sends_too_much_comes_back_later(
+    keyed: AccessConfig,
+) -> None:
+    key = {"Authorization": f"Bearer {KEY}"}
+    async with running(with_http(keyed, audio_s_per_minute=1.0)) as server:
+        assert (await post(server, wav(SPEECH), **key)).status == 200
+        second = await post(server, wav(SPEECH), **key)
+        assert (second.status, second.code) == (429, "rate_limit_exceeded")
+        # 4.3 s were sent, and one was there: what is missing is earned at 1 / 60.
+        assert 190 <= int(second.headers["Retry-After"]) <= 198
+        page = server.metrics.render()
+    assert b'whisper_live_key_audio_seconds_total{key="alice"} 4.3' in page
+
+
+async def test_live_audio_counts_for_its_key(keyed: AccessConfig) -> None:
+    async with running(with_http(keyed)) as server:
+        async with client(server, f"/?token={KEY}") as peer:
+            await peer.hello()
+            await peer.say(SPEECH)
+            await peer.end()
+            await peer.rest()
+        page = server.metrics.render()
+    assert b'whisper_live_key_audio_seconds_total{key="alice"} 4.3' in page
 
 
 async def test_at_the_end_an_upload_gets_its_text() -> None:

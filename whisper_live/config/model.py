@@ -509,6 +509,18 @@ class LimitConfig:
     max_upload_s: float = setting(
         4 * 3600.0, "seconds of audio in an upload; longer ones are refused", low=1
     )
+    requests_per_minute: float = setting(
+        0.0,
+        "requests of one key to /v1/, or of one address without keys; more are told to "
+        "come back; 0 is no limit",
+        low=0,
+    )
+    audio_s_per_minute: float = setting(
+        0.0,
+        "seconds of audio that one key, or address, may upload in a minute; a longer "
+        "file is read, and the next request waits for it; 0 is no limit",
+        low=0,
+    )
     audio_rate: float = setting(
         2.0,
         "seconds of audio that are read per second, after the burst; higher lets files "

@@ -136,6 +136,13 @@ class Metrics:
         self._audio = _Labelled(
             prefix + "audio_seconds", "Audio decoded, by what carried it.", "codec", at
         )
+        # Names that the operator gave, so that there are few.
+        self._key_audio = Counter(
+            prefix + "key_audio_seconds",
+            "Audio received, live or in files, by the name of the client's key.",
+            ["key"],
+            registry=at,
+        )
         stages = Histogram(
             prefix + "stage_duration_seconds",
             "decode, vad: CPU time per message; queue, infer: wall time per request "
@@ -283,6 +290,11 @@ class Metrics:
     def audio_decoded(self, codec: str, seconds: float) -> None:
         """Samples came out of a decoder."""
         self._audio.add(codec, seconds)
+
+    def key_used(self, name: str | None, seconds: float) -> None:
+        """The holder of a key (None: there was none) sent so much audio."""
+        if name is not None:
+            self._key_audio.labels(name).inc(seconds)
 
     def audio_dropped(self, reason: str, seconds: float) -> None:
         """Speech was given up without text."""

@@ -388,6 +388,7 @@ _TURNED_AWAY = {
     "capacity": "The server has as many uploads as it can take.",
     "address": "This address has as many uploads as it may have.",
     "key": "This key has as many uploads as it may have.",
+    "rate": "There are too many requests, or too much audio, in a minute.",
     "draining": "The server is restarting.",
 }
 _OF_ONE_CALLER = ("address", "key", "rate")

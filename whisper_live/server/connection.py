@@ -382,8 +382,11 @@ class Connection:
         """What the receiver brings; raises ``ClientError`` for what cannot be."""
         if isinstance(event, Configure):
             event = Configure(for_model(event.options, self._held.languages))
-        if self._final_pass is not None and isinstance(event, Frames):
-            self._keep(self._final_pass, event)
+        if isinstance(event, Frames):
+            seconds = samples_to_s(len(event.samples))
+            self._metrics.key_used(self._caller.key_name, seconds)
+            if self._final_pass is not None:
+                self._keep(self._final_pass, event)
         self._give(event)
 
     def _keep(self, final_pass: FinalPass, frames: Frames) -> None:

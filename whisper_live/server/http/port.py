@@ -29,6 +29,7 @@ from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Caller, Denied
 from whisper_live.server.connection import Services
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
+from whisper_live.server.quota import Quota
 from whisper_live.server.socket import Socket
 
 __all__ = ["HttpPort"]
@@ -79,8 +80,9 @@ class HttpPort:
         }
         app.router.add_route("*", "/{path:.*}", self._other)
         limits = services.config.limits
+        self._quota = Quota(limits, clock=asyncio.get_running_loop().time)
         self._pool = started_pool(limits.ingest_threads, "upload")
-        self.uploads = Transcriptions(services, self._pool)
+        self.uploads = Transcriptions(services, self._pool, self._quota)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -138,7 +140,9 @@ class HttpPort:
                 self._check(request)
                 return web.Response(status=HTTPStatus.NO_CONTENT, headers=_CORS)
             if request.path.startswith(_API) or _is_upgrade(request):
-                request[CALLER] = self._check(request)
+                request[CALLER] = caller = self._check(request)
+                if request.path.startswith(_API):
+                    self._quota.ask(caller)
             if request.headers.get("Content-Encoding", "identity") != "identity":
                 message = "Compressed bodies are not taken."
                 return _failed(Failure(415, message, code="content_encoding"))

@@ -38,6 +38,7 @@ from whisper_live.server.access import Caller
 from whisper_live.server.admission import Admission
 from whisper_live.server.connection import Services
 from whisper_live.server.http.upload import Upload, read_upload
+from whisper_live.server.quota import Quota
 from whisper_live.session.updates import Ending, Update
 from whisper_live.session.window import UNREAD
 from whisper_live.vad.silero import EverythingIsSpeech
@@ -57,9 +58,10 @@ _CONTENT_TYPES = {
 class Transcriptions:
     """Answers uploads; ``wait`` for them, or ``abandon`` them, at the end."""
 
-    def __init__(self, services: Services, pool: Executor) -> None:
-        """``pool`` decodes and scores what is uploaded."""
+    def __init__(self, services: Services, pool: Executor, quota: Quota) -> None:
+        """``pool`` decodes and scores what is uploaded; ``quota`` is told of it."""
         self._services = services
+        self._quota = quota
         self._pool = pool
         self._names = itertools.count(1)
         self._open: set[asyncio.Task[object]] = set()
@@ -103,15 +105,16 @@ class Transcriptions:
         assert own is not None, "a request is answered in a task"
         self._open.add(own)
         outcome = "peer_gone"
+        job = _Job(
+            self._services,
+            self._pool,
+            request,
+            caller,
+            name=f"u{next(self._names)}",
+            is_abandoned=lambda: self._is_abandoned,
+        )
         try:
-            job = _Job(
-                self._services,
-                self._pool,
-                request,
-                name=f"u{next(self._names)}",
-                is_abandoned=lambda: self._is_abandoned,
-            )
-            response = await job.run(caller, task)
+            response = await job.run(task)
             outcome = job.outcome
             return response
         except WhisperLiveError as error:
@@ -126,6 +129,9 @@ class Transcriptions:
         finally:
             self._open.discard(own)
             metrics.upload_closed(outcome)
+            metrics.audio_decoded("file", job.heard_s)
+            metrics.key_used(caller.key_name, job.heard_s)
+            self._quota.heard(caller, job.heard_s)
             self._admission.release(lease)
 
 
@@ -137,6 +143,7 @@ class _Job:
         services: Services,
         pool: Executor,
         request: web.Request,
+        caller: Caller,
         *,
         name: str,
         is_abandoned: Callable[[], bool],
@@ -148,10 +155,16 @@ class _Job:
         self._services = services
         self._pool = pool
         self._request = request
+        self._caller = caller
         self._name = name
         self._result = Result()
 
-    async def run(self, caller: Caller, task: Task) -> web.StreamResponse:
+    @property
+    def heard_s(self) -> float:
+        """Seconds of audio that were decoded."""
+        return self._result.duration_s
+
+    async def run(self, task: Task) -> web.StreamResponse:
         """The answer; its head may have been sent already."""
         began = asyncio.get_running_loop().time()
         limits = self._services.config.limits
@@ -174,8 +187,8 @@ class _Job:
             self._name,
             self._result.duration_s,
             asyncio.get_running_loop().time() - began,
-            caller.address,
-            caller.key_name or "-",
+            self._caller.address,
+            self._caller.key_name or "-",
             wishes.response_format,
             self.outcome,
         )
@@ -247,7 +260,6 @@ class _Job:
             told.put_nowait,
             heard=self._result.heard.extend,
         )
-        services.metrics.audio_decoded("file", self._result.duration_s)
 
     def _samples(self, upload: Upload) -> Iterator[Samples]:
         """The file's audio; in a thread.  A small file may hold days of silence.

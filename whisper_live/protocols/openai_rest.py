@@ -32,6 +32,7 @@ from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Dropped, Segment, Update
 
 __all__ = [
+    "FIELDS",
     "FORMATS",
     "SUBTITLES",
     "Failure",
@@ -55,6 +56,40 @@ _GRANULARITIES = ("word", "segment")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 # ------------------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the form beside the file; a list's name ends in ``[]``."""
+
+    name: str
+    help: str
+    choices: tuple[str, ...] = ()
+    type: str = "string"
+
+
+FIELDS = (
+    Field("model", "a model that the server offers; any other name is its own"),
+    Field("language", "a code, a tag or an English name; detected where it is missing"),
+    Field("languages[]", "one is as language; several are detected as none"),
+    Field("multilingual", "detect the language again for each window", type="boolean"),
+    Field("prompt", "text before the recording; its last 4096 characters"),
+    Field("keywords[]", "words that are likely"),
+    Field("hotwords", "the same as one text"),
+    Field(
+        "response_format", "the form of the answer; json where it is missing", FORMATS
+    ),
+    Field(
+        "timestamp_granularities[]",
+        "what verbose_json has; segment where it is missing",
+        _GRANULARITIES,
+    ),
+    Field("stream", "give text as it comes, as server-sent events", type="boolean"),
+    Field("include[]", "logprobs, one for each word", ("logprobs",)),
+    Field("vad_filter", "false reads silence too", type="boolean"),
+    Field("temperature", "0 to 1; without effect here", type="number"),
+    Field("chunking_strategy", "without effect: files are always cut at silences"),
+)
 
 
 class RequestError(ClientError):

@@ -27,6 +27,7 @@ from whisper_live.protocols.openai_rest import Failure, failure_of, models_body
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Caller, Denied
 from whisper_live.server.connection import Services
+from whisper_live.server.http import openapi
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
 from whisper_live.server.quota import Quota
@@ -70,10 +71,13 @@ class HttpPort:
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/docs", self._docs)
+        app.router.add_get("/openapi.json", self._openapi)
         app.router.add_post("/v1/audio/transcriptions", self._transcribe)
         app.router.add_post("/v1/audio/translations", self._translate)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
+        self.app = app
         self._methods = {
             resource.canonical: ", ".join(route.method for route in resource)
             for resource in app.router.resources()
@@ -196,6 +200,15 @@ class HttpPort:
         self._access.check_metrics(request.path_qs, _judged(request), _peer(request))
         page = self._services.metrics.render()
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _docs(self, request: web.Request) -> web.Response:
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        headers = {"Content-Security-Policy": policy}
+        page = openapi.page()
+        return web.Response(text=page, content_type="text/html", headers=headers)
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(openapi.document())
 
     async def _transcribe(self, request: web.Request) -> web.StreamResponse:
         return await self.uploads.answer(request, request[CALLER], Task.TRANSCRIBE)

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import wave
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import numpy as np
 import openai
 import pytest
 from openai import AsyncOpenAI
+from openai.types.realtime.realtime_transcription_session_audio_input_turn_detection_param import (  # noqa: E501
+    RealtimeTranscriptionSessionAudioInputTurnDetectionParam,
+)
 
 from tests.e2e.support import running, with_http
 from tests.real.support import Kept
 from tests.weights import real_model
+from whisper_live.audio import Samples
 from whisper_live.config.model import EngineConfig
 from whisper_live.inference.ctranslate2.engine import load
 from whisper_live.testing.recordings import shipped
 from whisper_live.text.wer import plain_words, word_errors
 from whisper_live.vad.whisper_boost import speech_detectors
+
+Turns = RealtimeTranscriptionSessionAudioInputTurnDetectionParam | None
 
 RECORDING = shipped("demo")
 SPEECH = RECORDING.audio
@@ -41,7 +50,11 @@ async def served(engine: Kept) -> AsyncIterator[AsyncOpenAI]:
     detector = speech_detectors(config.speech)
     async with running(config, engine=engine, detector=detector) as server:
         url = f"http://127.0.0.1:{server.http_port}/v1"
-        async with AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as client:
+        async with AsyncOpenAI(
+            base_url=url,
+            api_key="any",
+            max_retries=0,
+        ) as client:
             yield client
 
 
@@ -148,6 +161,62 @@ async def test_errors_are_its_own_classes(demo: Kept) -> None:
         with pytest.raises(openai.APIStatusError) as unknown:
             await create(model="m", file=("a.wav", b"nothing that anybody knows"))
         assert unknown.value.status_code == 415 and unknown.value.param == "file"
+
+
+async def heard_live(
+    client: AsyncOpenAI, samples: Samples, turns: Turns
+) -> tuple[list[str], str]:
+    """What a realtime session says: each transcript, and all deltas joined."""
+    raised = np.fft.irfft(np.fft.rfft(samples), len(samples) * 3 // 2) * 1.5
+    data = (np.clip(raised, -1, 1) * 32767).astype("<i2").tobytes()
+    transcripts: list[str] = []
+    deltas = ""
+    async with client.realtime.connect(extra_query={"intent": "transcription"}) as live:
+        await live.session.update(
+            session={
+                "type": "transcription",
+                "audio": {
+                    "input": {
+                        "format": {"type": "audio/pcm", "rate": 24000},
+                        "transcription": {"model": "whisper-1", "language": "en"},
+                        "turn_detection": turns,
+                    }
+                },
+            }
+        )
+        for at in range(0, len(data), 4800):
+            audio = base64.b64encode(data[at : at + 4800]).decode()
+            await live.input_audio_buffer.append(audio=audio)
+        await live.input_audio_buffer.commit()
+        commits, is_last = 0, False
+        async for event in live:
+            assert event.type != "error", event
+            if event.type == "input_audio_buffer.committed":
+                commits += 1
+            elif event.type == "conversation.item.input_audio_transcription.delta":
+                deltas += event.delta or ""
+            elif event.type == "conversation.item.input_audio_transcription.completed":
+                transcripts.append(event.transcript)
+                is_last = not event.transcript  # the commit's, behind the silence
+            if (is_last or turns is None) and len(transcripts) == commits > 0:
+                break
+    return transcripts, deltas
+
+
+@pytest.mark.parametrize(
+    "turns", [{"type": "server_vad"}, None], ids=["turns", "commit"]
+)
+async def test_realtime(demo: Kept, turns: Turns) -> None:
+    with wave.open(str(SPEECH)) as recording:
+        pcm = recording.readframes(recording.getnframes())
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+    samples = np.concatenate([samples, np.zeros(32_000, np.float32)])
+    async with served(demo) as client:
+        transcripts, deltas = await heard_live(client, samples, turns)
+    reference = plain_words(RECORDING.text)
+    assert word_errors(reference, plain_words(" ".join(transcripts))) <= 2
+    assert plain_words(deltas) == plain_words("".join(transcripts))
+    assert len([text for text in transcripts if text]) == (1 if turns is None else 10)
 
 
 @pytest.mark.real

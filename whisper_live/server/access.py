@@ -45,6 +45,8 @@ JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
 NO_KEYS = "no_keys"  # the kind of error where a file has none
 _FEWEST_KEY_CHARS = 16  # 96 bits, if they are random
 
+_OPENAI_KEY = "openai-insecure-api-key."  # a subprotocol, as OpenAI's pages show keys
+
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
 
@@ -233,6 +235,9 @@ def _shown_key(
         return key.strip()
     if len(offered) > 1 and offered[0] == "bearer":
         return offered[1]
+    for name in offered:
+        if name.startswith(_OPENAI_KEY):
+            return name.removeprefix(_OPENAI_KEY)
     # Not by urlsplit, which takes the path "//[" for a host and raises.
     tokens = parse_qs(path.partition("?")[2].partition("#")[0]).get("token")
     return tokens[0] if tokens else None

@@ -64,7 +64,10 @@ class Receiver:
         metrics: Metrics,
         take: Callable[[Event], None],
         ended: asyncio.Event,
+        first: str | bytes | None = None,
     ) -> None:
+        """``first`` is a message that was received already."""
+        self._first = first
         self._socket = socket
         self._protocol = protocol
         self._ingest = ingest
@@ -160,6 +163,9 @@ class Receiver:
 
     async def _next(self) -> str | bytes | None:
         """The next message; None once the time for it is over."""
+        if self._first is not None:
+            message, self._first = self._first, None
+            return message
         since = self._loop.time()
         try:
             async with asyncio.timeout_at(self._read_until()) as self._patience:

@@ -53,6 +53,17 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {
         path: {"post": _upload(summary)} for path, summary in _UPLOADS.items()
     }
+    realtime = "A WebSocket of OpenAI's Realtime API, for transcription."
+    paths["/v1/realtime"] = {
+        "get": {
+            "summary": realtime,
+            "security": [{"key": []}],
+            "responses": {
+                "101": {"description": realtime},
+                "426": _failure("No upgrade to a WebSocket was asked for."),
+            },
+        }
+    }
     paths["/v1/models"] = {"get": _get("The models, the main one first.")}
     paths["/v1/models/{name}"] = {
         "get": _get("One of them; any other name stands for the main one.")

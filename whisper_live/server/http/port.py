@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.base import Protocol
+from whisper_live.protocols.openai_realtime import OpenAIRealtime
 from whisper_live.protocols.openai_rest import Failure, failure_of, models_body
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Caller, Denied
@@ -75,9 +77,11 @@ class HttpPort:
         app.router.add_get("/openapi.json", self._openapi)
         app.router.add_post("/v1/audio/transcriptions", self._transcribe)
         app.router.add_post("/v1/audio/translations", self._translate)
+        app.router.add_get("/v1/realtime", self._realtime)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         self.app = app
+        self._names = itertools.count(1)
         self._methods = {
             resource.canonical: ", ".join(route.method for route in resource)
             for resource in app.router.resources()
@@ -169,8 +173,9 @@ class HttpPort:
         caller = self._access.check(
             request.path_qs, _judged(request), _offered(request), _peer(request)
         )
-        # A socket's first message may bring the key, and a preflight never has one.
-        has_time = _is_upgrade(request) or request.method == "OPTIONS"
+        # WhisperLive's first message may bring the key, and a preflight never has one.
+        is_api = request.path.startswith(_API)
+        has_time = request.method == "OPTIONS" or not is_api
         if self._access.needs_key and caller.key_name is None and not has_time:
             raise Denied(HTTPStatus.UNAUTHORIZED, "no_key", caller.address)
         return caller
@@ -215,6 +220,17 @@ class HttpPort:
 
     async def _translate(self, request: web.Request) -> web.StreamResponse:
         return await self.uploads.answer(request, request[CALLER], Task.TRANSLATE)
+
+    async def _realtime(self, request: web.Request) -> web.StreamResponse:
+        if not _is_upgrade(request):
+            failure = Failure(426, "This is a WebSocket.", code="upgrade")
+            return _failed(failure, {"Upgrade": "websocket"})
+        protocol = OpenAIRealtime(
+            self._services.config.speech,
+            name=f"r{next(self._names)}",
+            model=request.query.get("model", ""),
+        )
+        return await self._run_socket(request, protocol, ("realtime",))
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response(models_body(self._services.registry.names))

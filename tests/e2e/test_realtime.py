@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -273,6 +274,43 @@ async def test_a_key_may_be_a_subprotocol(keyed: AccessConfig) -> None:
                 async with dial(server, subprotocols=wrong):
                     pass
             assert refused.value.response.status_code == 401
+
+
+async def test_a_page_has_a_key_for_a_short_time_and_sessions_alone(
+    keyed: AccessConfig,
+) -> None:
+    session = {"audio": {"input": {"transcription": {"prompt": "about"}}}}
+    async with running(with_http(keyed)) as server:
+        base = f"http://127.0.0.1:{server.http_port}/v1"
+        ask = {"expires_after": {"seconds": 60}, "session": session}
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with aiohttp.ClientSession(headers=headers) as holder:
+            url = f"{base}/realtime/client_secrets"
+            async with holder.post(url, json=ask) as answer:
+                given = await answer.json()
+            for body in ("[]", '{"session": {"audio": 1}}'):
+                async with holder.post(url, data=body) as answer:
+                    assert answer.status == 400
+            async with holder.post(url, data=b"\xff") as answer:
+                assert answer.status == 400
+        secret = given["value"]
+        shown = given["session"]["audio"]["input"]["transcription"]
+        assert shown == {"prompt": "about"}
+        async with aiohttp.ClientSession() as page:
+            async with page.get(f"{base}/models?token={secret}") as answer:
+                assert answer.status == 401
+            async with page.post(url, json={}) as answer:
+                assert answer.status == 401
+        offered = ["realtime", f"openai-insecure-api-key.{secret}"]
+        async with dial(server, subprotocols=offered) as socket:
+            created = await Peer(socket).next()
+            begins_with = created["session"]["audio"]["input"]["transcription"]
+            assert begins_with == {"prompt": "about"}
+            await Peer(socket).send("input_audio_buffer.commit")
+        server._http._secrets._clock = lambda: 1e12  # type: ignore[union-attr]
+        with pytest.raises(InvalidStatus):
+            async with dial(server, subprotocols=offered):
+                pass
 
 
 async def test_at_the_end_each_item_gets_its_text_and_1012() -> None:

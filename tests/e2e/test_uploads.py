@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.e2e.support import KEY, client, running, with_http
+from tests.unit.media.test_files import HOSTILE
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config.model import AccessConfig
 from whisper_live.inference.types import Request, RequestKind
@@ -254,6 +255,21 @@ async def test_what_is_no_form_or_no_audio_is_refused_and_the_next_is_served(
         if code is not None:
             assert answer.code == code
         assert (await post(server, wav(SPEECH))).status == 200
+
+
+@pytest.mark.parametrize(("data", "kind"), HOSTILE)
+async def test_a_hostile_file_is_refused_and_neighbours_lose_nothing(
+    data: bytes, kind: str
+) -> None:
+    async with running(with_http()) as server, client(server) as live:
+        await live.hello()
+        await live.say(SPEECH)
+        answer = await post(server, data)
+        await live.end()
+        assert await live.rest() == 1000
+    wrong_format = kind in ("unknown_format", "unsupported_codec")
+    assert (answer.status, answer.code) == (415 if wrong_format else 422, kind)
+    assert live.words == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader")

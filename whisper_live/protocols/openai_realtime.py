@@ -46,7 +46,7 @@ from whisper_live.session.updates import (
 )
 from whisper_live.session.window import UNREAD
 
-__all__ = ["OpenAIRealtime"]
+__all__ = ["OpenAIRealtime", "read_secret_request"]
 
 _ITEM = "conversation.item.input_audio_transcription"
 _BUFFER = "input_audio_buffer"
@@ -63,6 +63,7 @@ _NAMES = {"pcm16_24k": "audio/pcm", "pcmu": "audio/pcmu", "pcma": "audio/pcma"}
 _RATE = 24_000
 _UPDATES = ("session.update", "transcription_session.update")
 _LONGEST_UPDATE = 1 << 16  # characters, of what is sent back
+_SECRET_S = 600  # OpenAI's own
 _TURNS = ("server_vad", "semantic_vad")
 # How eagerly a turn is taken for ended, and the latency that is chosen for it.
 _EAGERNESS = {"low": "accurate", "medium": "", "auto": "", "high": "fast"}
@@ -117,6 +118,18 @@ class OpenAIRealtime(Protocol):
         self._turn_end = 0  # of the newest turn
         self._committing = ""  # "commit" or "clear", until the session has done it
         self._previous: str | None = None  # the item that was committed last
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The session as the client is shown it."""
+        return self._session()
+
+    def configure(self, update: str) -> None:
+        """Begin with a ``session.update`` that came in another way.
+
+        Raises ``HandshakeError``.
+        """
+        self._update(_object(update))
 
     # ------------------------------------------------------------------ from the client
 
@@ -443,6 +456,18 @@ class OpenAIRealtime(Protocol):
         event_id = f"event_{self._name}_{self._events}"
         values = {"type": kind, "event_id": event_id, **content}
         return Message(json.dumps(values, ensure_ascii=False))
+
+
+def read_secret_request(body: str) -> tuple[float, str]:
+    """What a request for a short-lived key says: seconds, and a ``session.update``.
+
+    Raises ``HandshakeError``.
+    """
+    values = LenientObject(_object(body or "{}"))
+    expiry = LenientObject(values.mapping("expires_after"))
+    lifetime_s = expiry.number("seconds", _SECRET_S, 10, 7200)
+    update = {"type": "session.update", "session": values.mapping("session")}
+    return lifetime_s, json.dumps(update)
 
 
 def _object(message: str | bytes) -> dict[str, Any]:

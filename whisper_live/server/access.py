@@ -33,6 +33,7 @@ __all__ = [
     "is_loopback",
     "open_to_others",
     "read_keys",
+    "shown_key",
 ]
 
 logger = logging.getLogger("whisper_live.server")
@@ -99,18 +100,27 @@ class Access:
             logger.info("%s in force", counted(len(self._keys), "key"))
 
     def check(
-        self, path: str, headers: Mapping[str, str], offered: Sequence[str], peer: str
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        offered: Sequence[str],
+        peer: str,
+        *,
+        vouched: str | None = None,
     ) -> Caller:
         """Judge an upgrade request; ``offered`` are its subprotocols.
 
-        Raises ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
+        ``vouched`` is the name of a key whose holder stands for who asks.  Raises
+        ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
         """
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
         if kind := self._foreign(headers.get("Origin"), headers.get("Host", "")):
             raise Denied(HTTPStatus.FORBIDDEN, kind, address)
         if not self.needs_key:
             return Caller(address, None)
-        shown = _shown_key(path, headers, offered)
+        if vouched is not None:
+            return Caller(address, vouched)
+        shown = shown_key(path, headers, offered)
         if shown is None:
             return Caller(address, None)  # the first message may bring it
         name = self.key_name(shown)
@@ -125,7 +135,7 @@ class Access:
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
         if not self.needs_key:
             raise Denied(HTTPStatus.FORBIDDEN, "metrics", address)
-        has_shown = _shown_key(path, headers, ()) is not None
+        has_shown = shown_key(path, headers, ()) is not None
         kind = "wrong_key" if has_shown else "metrics"
         raise Denied(HTTPStatus.UNAUTHORIZED, kind, address)
 
@@ -133,7 +143,7 @@ class Access:
         """Whether who asks may see ``/metrics``: this machine, or holders of a key."""
         if self._config.metrics_public or self._is_local(headers, peer):
             return True
-        shown = _shown_key(path, headers, ()) if self.needs_key else None
+        shown = shown_key(path, headers, ()) if self.needs_key else None
         return shown is not None and self.key_name(shown) is not None
 
     def _is_local(self, headers: Mapping[str, str], peer: str) -> bool:
@@ -226,7 +236,7 @@ def _listed(setting: str) -> list[str]:
     return [item.strip().lower() for item in setting.split(",") if item.strip()]
 
 
-def _shown_key(
+def shown_key(
     path: str, headers: Mapping[str, str], offered: Sequence[str]
 ) -> str | None:
     """The key in the header, the subprotocols or the query, in this order."""

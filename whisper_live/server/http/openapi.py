@@ -64,6 +64,14 @@ def document() -> dict[str, Any]:
             },
         }
     }
+    paths["/v1/realtime/client_secrets"] = {
+        "post": {
+            "summary": "A key for a page: it opens a realtime session, for a while.",
+            "security": [{"key": []}],
+            "responses": {"200": {"description": "The key and its session."}}
+            | {each: _failure(_ERRORS[each]) for each in ("400", "401", "408", "429")},
+        }
+    }
     paths["/v1/models"] = {"get": _get("The models, the main one first.")}
     paths["/v1/models/{name}"] = {
         "get": _get("One of them; any other name stands for the main one.")

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -24,12 +25,24 @@ from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.base import Protocol
-from whisper_live.protocols.openai_realtime import OpenAIRealtime
-from whisper_live.protocols.openai_rest import Failure, failure_of, models_body
+from whisper_live.protocols.openai_realtime import OpenAIRealtime, read_secret_request
+from whisper_live.protocols.openai_rest import (
+    Failure,
+    RequestError,
+    failure_of,
+    models_body,
+)
 from whisper_live.protocols.whisperlive.server import WhisperLive
-from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Caller, Denied
+from whisper_live.server.access import (
+    JUDGED_HEADERS,
+    UNIX_PEER,
+    Caller,
+    Denied,
+    shown_key,
+)
 from whisper_live.server.connection import Services
 from whisper_live.server.http import openapi
+from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
 from whisper_live.server.quota import Quota
@@ -42,6 +55,7 @@ logger = logging.getLogger("whisper_live.server")
 ServeSocket = Callable[[Socket, Protocol, Caller], Awaitable[None]]
 
 _API = "/v1/"  # below it a key is needed, and errors are in OpenAI's shape
+_REALTIME = "/v1/realtime"
 CALLER = web.RequestKey("caller", Caller)
 _CLOSE_S = 1.0  # for answers under way, once all work has ended
 _CORS = {
@@ -77,11 +91,13 @@ class HttpPort:
         app.router.add_get("/openapi.json", self._openapi)
         app.router.add_post("/v1/audio/transcriptions", self._transcribe)
         app.router.add_post("/v1/audio/translations", self._translate)
-        app.router.add_get("/v1/realtime", self._realtime)
+        app.router.add_get(_REALTIME, self._realtime)
+        app.router.add_post(f"{_REALTIME}/client_secrets", self._client_secrets)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         self.app = app
         self._names = itertools.count(1)
+        self._secrets = Secrets(clock=asyncio.get_running_loop().time)
         self._methods = {
             resource.canonical: ", ".join(route.method for route in resource)
             for resource in app.router.resources()
@@ -170,8 +186,13 @@ class HttpPort:
 
     def _check(self, request: web.Request) -> Caller:
         """Who asks; raises ``Denied`` for a foreign page or a key that is not ours."""
+        secret = self._secret(request)
         caller = self._access.check(
-            request.path_qs, _judged(request), _offered(request), _peer(request)
+            request.path_qs,
+            _judged(request),
+            _offered(request),
+            _peer(request),
+            vouched=secret.key_name if secret is not None else None,
         )
         # WhisperLive's first message may bring the key, and a preflight never has one.
         is_api = request.path.startswith(_API)
@@ -179,6 +200,13 @@ class HttpPort:
         if self._access.needs_key and caller.key_name is None and not has_time:
             raise Denied(HTTPStatus.UNAUTHORIZED, "no_key", caller.address)
         return caller
+
+    def _secret(self, request: web.Request) -> Secret | None:
+        """The short-lived key that was shown, where one may be."""
+        if request.path != _REALTIME or not _is_upgrade(request):
+            return None
+        shown = shown_key(request.path_qs, _judged(request), _offered(request))
+        return self._secrets.find(shown)
 
     async def _add_headers(
         self, request: web.BaseRequest, response: web.StreamResponse
@@ -225,12 +253,38 @@ class HttpPort:
         if not _is_upgrade(request):
             failure = Failure(426, "This is a WebSocket.", code="upgrade")
             return _failed(failure, {"Upgrade": "websocket"})
-        protocol = OpenAIRealtime(
-            self._services.config.speech,
-            name=f"r{next(self._names)}",
-            model=request.query.get("model", ""),
-        )
+        protocol = self._new_realtime(model=request.query.get("model", ""))
+        if (secret := self._secret(request)) is not None:
+            protocol.configure(secret.update)
         return await self._run_socket(request, protocol, ("realtime",))
+
+    def _new_realtime(self, *, model: str = "") -> OpenAIRealtime:
+        speech = self._services.config.speech
+        return OpenAIRealtime(speech, name=f"r{next(self._names)}", model=model)
+
+    async def _client_secrets(self, request: web.Request) -> web.Response:
+        """A key for a page, and what its session will be."""
+        limit_s = self._services.config.limits.handshake_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                body = await request.text()  # at most 1 MiB
+        except TimeoutError:
+            message = "The body comes too slowly."
+            raise RequestError(message, status=408, code="too_slow") from None
+        except UnicodeError as error:
+            raise RequestError("The body must be JSON.") from error
+        lifetime_s, update = read_secret_request(body)
+        protocol = self._new_realtime()
+        protocol.configure(update)  # raises for what would be refused later
+        name = request[CALLER].key_name
+        value = self._secrets.issue(name, update, lifetime_s=lifetime_s)
+        expires_at = round(time.time() + lifetime_s)
+        content = {
+            "value": value,
+            "expires_at": expires_at,
+            "session": protocol.session,
+        }
+        return web.json_response(content)
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response(models_body(self._services.registry.names))

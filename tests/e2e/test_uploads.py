@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import io
 import json
+import threading
 import wave
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -21,9 +22,10 @@ from tests.unit.media.test_files import HOSTILE
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config.model import AccessConfig
 from whisper_live.inference.types import Request, RequestKind
+from whisper_live.server import server as server_module
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import read_numbers, write_speech
-from whisper_live.testing.oracle import Behaviour
+from whisper_live.testing.oracle import Behaviour, OracleDetector, OracleEngine
 
 PATH = "/v1/audio/transcriptions"
 LONG = write_speech([[n, n + 1] for n in range(0, 60, 2)], pause_s=1.0)[0]
@@ -226,6 +228,8 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\
         (b"", FORM, 400, "bad_form"),
         (b"--b--\r\n", FORM, 400, None),
         (PART + b"--b--\r\n", FORM, 400, None),
+        (PART * 100 + b"--b--\r\n", FORM, 400, None),
+        (PART * 101 + b"--b--\r\n", FORM, 400, "too_many_parts"),
         (PART * 10_000 + b"--b--\r\n", FORM, 400, "too_many_parts"),
         (HEAD + b"audio", FORM, 400, "bad_form"),
         (HEAD + b"a\r\n" + HEAD + b"b\r\n--b--\r\n", FORM, 400, None),
@@ -343,6 +347,22 @@ async def test_who_goes_away_is_worked_for_no_longer() -> None:
         page = server.metrics.render()
         assert b'uploads_total{outcome="peer_gone"} 1.0' in page
         server.cut_short()
+
+
+async def test_memory_is_given_back_when_no_upload_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "_RESTS_AFTER_S", 0.0)
+    rested = threading.Event()
+    server = Server(
+        with_http(),
+        engine=OracleEngine(),
+        detector=OracleDetector,
+        at_rest=rested.set,
+    )
+    async with server:
+        await post(server, wav(SPEECH))
+        assert await asyncio.to_thread(rested.wait, 30)
 
 
 async def test_uploads_have_places_of_their_own() -> None:

@@ -7,7 +7,6 @@ import base64
 import contextlib
 import wave
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import numpy as np
 import openai
@@ -23,6 +22,7 @@ from tests.weights import real_model
 from whisper_live.audio import Samples
 from whisper_live.config.model import EngineConfig
 from whisper_live.inference.ctranslate2.engine import load
+from whisper_live.media.files import read_file
 from whisper_live.testing.recordings import shipped
 from whisper_live.text.wer import plain_words, word_errors
 from whisper_live.vad.whisper_boost import speech_detectors
@@ -219,24 +219,44 @@ async def test_realtime(demo: Kept, turns: Turns) -> None:
     assert len([text for text in transcripts if text]) == (1 if turns is None else 10)
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """Whisper's own weights."""
+    cache = tmp_path_factory.mktemp("weights")
+    real_model("tiny.en", cache)
+    config = EngineConfig(model="tiny.en", model_cache=str(cache), device="cpu")
+    engine = load(config, max_batch=4, progress=lambda line: None)
+    yield Kept(engine)
+    asyncio.run(engine.close())
+
+
 @pytest.mark.real
 @pytest.mark.timeout(180)
-async def test_ordinary_english_with_real_weights(tmp_path: Path) -> None:
-    real_model("tiny.en", tmp_path)
-    config = EngineConfig(model="tiny.en", model_cache=str(tmp_path), device="cpu")
-    engine = load(config, max_batch=4, progress=lambda line: None)
+async def test_ordinary_english_with_real_weights(tiny: Kept) -> None:
     recording = shipped("meeting")
     reference = plain_words(recording.text)
-    try:
-        async with served(Kept(engine)) as client:
-            answer = await client.audio.transcriptions.create(
-                model="whisper-1",
-                file=recording.audio,
-                response_format="verbose_json",
-                timestamp_granularities=["word"],
-            )
-    finally:
-        await engine.close()
+    async with served(tiny) as client:
+        answer = await client.audio.transcriptions.create(
+            model="whisper-1",
+            file=recording.audio,
+            response_format="verbose_json",
+            timestamp_granularities=["word"],
+        )
     assert word_errors(reference, plain_words(answer.text)) <= 0.03 * len(reference)
     assert answer.words is not None
     assert " ".join(word.word for word in answer.words).split() == answer.text.split()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(180)
+async def test_ordinary_english_live_with_real_weights(tiny: Kept) -> None:
+    recording = shipped("meeting")
+    samples = np.concatenate(
+        [*read_file(recording.audio), np.zeros(32_000, np.float32)]
+    )
+    reference = plain_words(recording.text)
+    async with served(tiny) as client:
+        transcripts, deltas = await heard_live(client, samples, {"type": "server_vad"})
+    heard = plain_words(" ".join(transcripts))
+    assert word_errors(reference, heard) <= 0.1 * len(reference)
+    assert plain_words(deltas) == plain_words("".join(transcripts))

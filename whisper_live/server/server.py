@@ -193,6 +193,7 @@ class Server:
                 tls=self._tls.context if self._tls is not None else None,
                 is_ready=lambda: self._is_ready,
                 serve=self._run,
+                rested=lambda: self._rest_in(_RESTS_AFTER_S),
             )
         self._metrics.ask_behind(self._admission.behind_s)
         info = engine.info
@@ -411,7 +412,8 @@ class Server:
         self._resting = self._loop.call_later(seconds, self._rest)
 
     def _rest(self) -> None:
-        if not self._connections and not self._draining:
+        uploads = self._http.uploads.under_way if self._http is not None else 0
+        if not self._connections and not uploads and not self._draining:
             self._loop.run_in_executor(self._pool, self._at_rest)
 
     # -------------------------------------------------------------------------- pages

@@ -75,8 +75,12 @@ class HttpPort:
         tls: ssl.SSLContext | None,
         is_ready: Callable[[], bool],
         serve: ServeSocket,
+        rested: Callable[[], None],
     ) -> None:
-        """``serve`` runs one socket's session from its first message to its close."""
+        """``serve`` runs one socket's session from its first message to its close.
+
+        ``rested`` is called when no upload is left.
+        """
         self._services = services
         self._access = services.access
         self._tls = tls
@@ -106,7 +110,7 @@ class HttpPort:
         limits = services.config.limits
         self._quota = Quota(limits, clock=asyncio.get_running_loop().time)
         self._pool = started_pool(limits.ingest_threads, "upload")
-        self.uploads = Transcriptions(services, self._pool, self._quota)
+        self.uploads = Transcriptions(services, self._pool, self._quota, rested)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,

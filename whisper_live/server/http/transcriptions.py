@@ -58,8 +58,18 @@ _CONTENT_TYPES = {
 class Transcriptions:
     """Answers uploads; ``wait`` for them, or ``abandon`` them, at the end."""
 
-    def __init__(self, services: Services, pool: Executor, quota: Quota) -> None:
-        """``pool`` decodes and scores what is uploaded; ``quota`` is told of it."""
+    def __init__(
+        self,
+        services: Services,
+        pool: Executor,
+        quota: Quota,
+        rested: Callable[[], None],
+    ) -> None:
+        """``pool`` decodes and scores what is uploaded; ``quota`` is told of it.
+
+        ``rested`` is called when no upload is left.
+        """
+        self._rested = rested
         self._services = services
         self._quota = quota
         self._pool = pool
@@ -133,6 +143,8 @@ class Transcriptions:
             metrics.key_used(caller.key_name, job.heard_s)
             self._quota.heard(caller, job.heard_s)
             self._admission.release(lease)
+            if not self._open:
+                self._rested()
 
 
 class _Job:

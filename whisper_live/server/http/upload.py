@@ -74,7 +74,7 @@ class _Body:
 
     async def read_into(self, upload: Upload) -> None:
         parts = await self._request.multipart()
-        for _ in range(_MOST_PARTS):
+        for _ in range(_MOST_PARTS + 1):
             async with self._patience():
                 part = await parts.next()
             if part is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -16,6 +17,7 @@ import aiohttp
 import numpy as np
 import psutil
 import pytest
+from aiohttp import web
 
 from tests.e2e.support import KEY, client, running, with_http
 from tests.unit.media.test_files import HOSTILE
@@ -418,6 +420,89 @@ async def test_live_audio_counts_for_its_key(keyed: AccessConfig) -> None:
             await peer.rest()
         page = server.metrics.render()
     assert b'whisper_live_key_audio_seconds_total{key="alice"} 4.3' in page
+
+
+@contextlib.asynccontextmanager
+async def listening() -> AsyncIterator[tuple[str, asyncio.Queue[tuple[str, str, str]]]]:
+    """Where a webhook arrives: its host, and id, content type and text of each."""
+    arrived: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+
+    async def take(request: web.Request) -> web.Response:
+        headers = request.headers
+        await arrived.put(
+            (headers["X-Upload-Id"], headers["Content-Type"], await request.text())
+        )
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/done", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"{host}:{port}", arrived
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("name", ["json", "srt", "jsonl"])
+async def test_a_webhook_is_brought_the_text(name: str) -> None:
+    async with listening() as (host, arrived):
+        access = AccessConfig(webhook_hosts=f"a.example,{host}")
+        async with running(with_http(access)) as server:
+            answer = await post(
+                server,
+                wav(SPEECH),
+                ("response_format", name),
+                ("webhook_url", f"http://{host}/done?of=me"),
+            )
+            assert (answer.status, answer.json["status"]) == (202, "accepted")
+            upload, _, text = await arrived.get()
+            while (
+                b'uploads_total{outcome="finished"} 1.0' not in server.metrics.render()
+            ):
+                await asyncio.sleep(0)
+    assert upload == answer.json["id"]
+    assert "w1 w2 w3" in text and "w4 w5" in text
+    if name == "json":
+        assert read_numbers(json.loads(text)["text"]) == [1, 2, 3, 4, 5]
+
+
+async def test_a_webhook_is_told_why_there_is_no_text() -> None:
+    hangs = Behaviour(hang_if=lambda request: True)
+    async with listening() as (host, arrived):
+        access = AccessConfig(webhook_hosts=host)
+        where = ("webhook_url", f"http://{host}/done")
+        async with running(with_http(access)) as server:
+            assert (await post(server, b"no audio", where)).status == 202
+            _, _, text = await arrived.get()
+            assert json.loads(text)["error"]["code"] == "unknown_format"
+        async with running(with_http(access, drain_timeout_s=0.2), hangs) as server:
+            assert (await post(server, wav(SPEECH), where)).status == 202
+            await server.close()
+            _, _, text = await arrived.get()
+            assert json.loads(text)["error"]["code"] == "draining"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://b.example/",
+        "http://a.example:81/",
+        "http://a.example@b.example/",
+        "http://b.example@a.example/",
+        "file://a.example/etc/passwd",
+        "//a.example/",
+        "http://[/",
+        "a.example",
+    ],
+)
+async def test_a_webhook_elsewhere_is_refused(url: str) -> None:
+    access = AccessConfig(webhook_hosts="a.example")
+    async with running(with_http(access)) as server:
+        answer = await post(server, wav(SPEECH), ("webhook_url", url))
+    assert (answer.status, answer.code) == (400, "webhook_host")
 
 
 async def test_at_the_end_an_upload_gets_its_text() -> None:

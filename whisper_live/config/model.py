@@ -100,11 +100,21 @@ class AccessConfig:
         "addresses or networks of proxies, and unix for one that comes over a Unix "
         "socket; from them X-Forwarded-For tells the client's address",
     )
+    webhook_hosts: str = setting(
+        "",
+        "hosts to which uploads may have their text brought with webhook_url, as in "
+        "a.example,b.example:8443; none when empty",
+    )
     metrics_public: bool = setting(
         False,
         "give /metrics to everybody; if not, only to this machine itself and to who "
         "shows a key",
     )
+
+    @property
+    def webhook_names(self) -> frozenset[str]:
+        """The hosts in ``webhook_hosts``."""
+        return frozenset(_entries(self.webhook_hosts.lower()))
 
     @property
     def trusts_unix(self) -> bool:

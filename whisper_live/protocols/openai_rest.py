@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
+from urllib.parse import urlsplit
 
 from whisper_live.audio import samples_to_s
 from whisper_live.config.model import SpeechConfig
@@ -39,6 +42,7 @@ __all__ = [
     "RequestError",
     "Result",
     "Wishes",
+    "check_webhook",
     "delta_event",
     "done_event",
     "error_event",
@@ -88,6 +92,7 @@ FIELDS = (
     Field("include[]", "logprobs, one for each word", ("logprobs",)),
     Field("vad_filter", "false reads silence too", type="boolean"),
     Field("temperature", "0 to 1; without effect here", type="number"),
+    Field("webhook_url", "bring the text there, if the operator allows that host"),
     Field("chunking_strategy", "without effect: files are always cut at silences"),
 )
 
@@ -123,6 +128,7 @@ class Wishes:
     is_streamed: bool = False
     has_logprobs: bool = False
     use_vad: bool = True
+    webhook_url: str = ""  # where the text is wanted; "" in the answer
 
 
 def read_wishes(
@@ -159,7 +165,28 @@ def read_wishes(
         is_streamed=form.flag("stream", False),
         has_logprobs=has_logprobs,
         use_vad=use_vad,
+        webhook_url=form.one("webhook_url"),
     )
+
+
+def check_webhook(wishes: Wishes, hosts: Collection[str]) -> None:
+    """Raises ``RequestError`` where it is not one of these hosts', or not alone.
+
+    ``hosts`` are names, with a port where it is not the scheme's own.
+    """
+    try:
+        parts = urlsplit(wishes.webhook_url)
+        place = parts.netloc.lower()
+    except ValueError:
+        place = ""
+    if place not in hosts or parts.scheme not in ("http", "https"):
+        raise RequestError(
+            "This server brings no text to that host.",
+            param="webhook_url",
+            code="webhook_host",
+        )
+    if wishes.is_streamed:
+        raise RequestError("A webhook gets no stream.", param="stream")
 
 
 class _Form:
@@ -254,9 +281,16 @@ class _Scores:
         return round(math.exp(min(self.logprob, 0.0)), 4)
 
 
-def _scores(heard: Iterable[HypothesisSegment], start: int, end: int) -> _Scores:
+def _start_of(segment: HypothesisSegment) -> int:
+    return segment.start
+
+
+def _scores(heard: Sequence[HypothesisSegment], start: int, end: int) -> _Scores:
+    """Of a span; ``heard`` is in order, with few that overlap."""
+    near = heard[max(bisect_right(heard, start, key=_start_of) - 4, 0) :]
     parts = [
-        (max(min(each.end, end) - max(each.start, start), 0), each) for each in heard
+        (max(min(each.end, end) - max(each.start, start), 0), each)
+        for each in takewhile(lambda each: each.start < end, near)
     ]
     total = sum(length for length, _ in parts)
     if not total:
@@ -306,7 +340,7 @@ def verbose_body(result: Result, wishes: Wishes) -> dict[str, Any]:
 
 
 def _segment(
-    number: int, segment: Segment, heard: Iterable[HypothesisSegment]
+    number: int, segment: Segment, heard: Sequence[HypothesisSegment]
 ) -> dict[str, Any]:
     scores = _scores(heard, segment.start, segment.end)
     content: dict[str, Any] = {

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+import uuid
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+)
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -35,6 +44,7 @@ from whisper_live.protocols.openai_rest import Result, Wishes
 from whisper_live.server.access import Caller
 from whisper_live.server.connection import Services
 from whisper_live.server.http.upload import Upload, read_upload
+from whisper_live.server.http.webhook import deliver
 from whisper_live.session.updates import Ending, Update
 from whisper_live.session.window import UNREAD
 from whisper_live.vad.silero import EverythingIsSpeech
@@ -49,6 +59,11 @@ _CONTENT_TYPES = {
     "vtt": "text/vtt",
     "jsonl": "application/jsonl",
 }
+
+
+_JSON = "application/json; charset=utf-8"
+
+Answer = TypeVar("Answer")
 
 
 class Job:
@@ -74,6 +89,8 @@ class Job:
         self._caller = caller
         self._name = name
         self._result = Result()
+        self._id = f"upload_{uuid.uuid4().hex}"  # for a webhook
+        self._stopped = asyncio.Event()  # the server's end is here
 
     @property
     def heard_s(self) -> float:
@@ -94,7 +111,12 @@ class Job:
         try:
             defaults = self._services.config.speech
             wishes = rest.read_wishes(upload.fields, task=task, defaults=defaults)
-            response = await self._transcribe(upload, wishes)
+            if wishes.webhook_url:
+                hosts = self._services.config.access.webhook_names
+                rest.check_webhook(wishes, hosts)
+                response = await self._answer_later(upload, wishes)
+            else:
+                response = await self._transcribe(upload, wishes, self._respond)
         finally:
             if not self._is_being_read:
                 upload.close()
@@ -110,14 +132,20 @@ class Job:
         )
         return response
 
-    async def _transcribe(self, upload: Upload, wishes: Wishes) -> web.StreamResponse:
+    async def _transcribe(
+        self,
+        upload: Upload,
+        wishes: Wishes,
+        answer: Callable[[AsyncIterator[Update], Wishes], Awaitable[Answer]],
+    ) -> Answer:
+        """Read it with a model that can; ``answer`` makes something of the updates."""
         async with self._model(wishes) as model:
             options = for_model(wishes.options, model.languages)
             wishes = replace(wishes, options=options)
             self._result.language = options.language
             reading = self._updates(upload, wishes, model)
             async with contextlib.aclosing(reading) as updates:
-                return await self._respond(updates, wishes)
+                return await answer(updates, wishes)
 
     @contextlib.asynccontextmanager
     async def _model(self, wishes: Wishes) -> AsyncIterator[Model]:
@@ -206,21 +234,89 @@ class Job:
             return await self._stream(updates, _Lines())
         if wishes.is_streamed:
             return await self._stream(updates, _Events(wishes, self._result))
+        text, kind = await self._whole(updates, wishes)
+        return web.Response(text=text, headers={"Content-Type": kind})
+
+    async def _whole(
+        self, updates: AsyncIterator[Update], wishes: Wishes
+    ) -> tuple[str, str]:
+        """All of it, once it is there, and its content type."""
         captions = Captions(language=wishes.options.language)
+        lines = _Lines()
+        text = ""
         async for update in updates:
             captions.take(update)
             for span in update.dropped:
                 if span.reason != UNREAD:  # no text must not look like silence
                     raise EngineUnavailable(span.reason, kind=span.reason)
+            if wishes.response_format == "jsonl":
+                text += lines.update(update)
+        if wishes.response_format == "jsonl":
+            return text + lines.end(), lines.content_type
+        loop = asyncio.get_running_loop()
+        # Hours of words take a second.
+        return await loop.run_in_executor(self._pool, self._rendered, captions, wishes)
+
+    def _rendered(self, captions: Captions, wishes: Wishes) -> tuple[str, str]:
         match wishes.response_format:
             case "json":
-                return web.json_response(rest.json_body(self._result, wishes))
+                return json.dumps(rest.json_body(self._result, wishes)), _JSON
             case "verbose_json":
-                return web.json_response(rest.verbose_body(self._result, wishes))
+                return json.dumps(rest.verbose_body(self._result, wishes)), _JSON
             case other:
-                text = RENDERERS[other](captions, Layout())
-                kind = _CONTENT_TYPES[other]
-                return web.Response(text=text, content_type=kind, charset="utf-8")
+                kind = f"{_CONTENT_TYPES[other]}; charset=utf-8"
+                return RENDERERS[other](captions, Layout()), kind
+
+    async def _answer_later(self, upload: Upload, wishes: Wishes) -> web.StreamResponse:
+        """Say that it was taken, and bring the text to where it is wanted.
+
+        The client may go away now, and does.
+        """
+        response = web.json_response({"id": self._id, "status": "accepted"}, status=202)
+        response.force_close()  # nothing else is answered meanwhile
+        await response.prepare(self._request)
+        await response.write_eof()
+        bringing = asyncio.create_task(self._bring(upload, wishes))
+        own = asyncio.current_task()
+        while not bringing.done():
+            try:
+                await asyncio.shield(bringing)
+            except asyncio.CancelledError:
+                if own is not None:
+                    own.uncancel()
+                if self._is_abandoned():
+                    self._stopped.set()
+        return response
+
+    async def _bring(self, upload: Upload, wishes: Wishes) -> None:
+        """Read it and post the text, or why there is none."""
+        reading = asyncio.create_task(self._transcribe(upload, wishes, self._whole))
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if not reading.done():
+                raise restarting()
+            text, kind = reading.result()
+        except WhisperLiveError as error:
+            self.outcome = error.kind
+            text, kind = json.dumps(rest.failure_of(error).body), _JSON
+        except Exception as error:
+            logger.error("an upload failed", exc_info=error)
+            self._services.metrics.error("internal")
+            self.outcome = "internal"
+            failure = rest.failure_of(WhisperLiveError("internal error"))
+            text, kind = json.dumps(failure.body), _JSON
+        finally:
+            for task in (reading, stopped):
+                task.cancel()
+            await asyncio.gather(reading, stopped, return_exceptions=True)
+        await deliver(
+            wishes.webhook_url,
+            text,
+            kind,
+            upload=self._id,
+            metrics=self._services.metrics,
+        )
 
     async def _stream(
         self, updates: AsyncIterator[Update], form: _Lines | _Events

@@ -115,6 +115,7 @@ def _upload(summary: str) -> dict[str, Any]:
         },
         "responses": {
             "200": {"description": "The text.", "content": {k: {} for k in _CONTENT}},
+            "202": {"description": "It was taken in; the text comes to webhook_url."},
             **{status: _failure(why) for status, why in _ERRORS.items()},
         },
     }

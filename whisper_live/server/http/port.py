@@ -317,7 +317,9 @@ class HttpPort:
     ) -> web.StreamResponse:
         caller = request[CALLER]
         max_size = self._services.config.limits.max_message_bytes
-        socket = AiohttpSocket(_peer(request), max_size=max_size, protocols=chosen)
+        socket = AiohttpSocket(
+            _peer(request), request.transport, max_size=max_size, protocols=chosen
+        )
         await socket.response.prepare(request)
         reading = asyncio.create_task(socket.run())
         # In a task of its own: a session is not cancelled, it is told that its peer

@@ -30,9 +30,15 @@ class AiohttpSocket:
     """
 
     def __init__(
-        self, peer: str, *, max_size: int, protocols: Sequence[str] = ()
+        self,
+        peer: str,
+        transport: asyncio.Transport | None,
+        *,
+        max_size: int,
+        protocols: Sequence[str] = (),
     ) -> None:
         """``protocols`` are the subprotocols that may be chosen."""
+        self._transport = transport
         self.response: web.WebSocketResponse = web.WebSocketResponse(
             timeout=CLOSE_TIMEOUT_S,
             autoping=False,  # not all may be answered, see `_control`
@@ -59,7 +65,8 @@ class AiohttpSocket:
         finally:
             self._closed.set()
             for pong in self._pongs.values():
-                pong.cancel()
+                if not pong.done():
+                    pong.set_result(None)  # see `_answer`
         await self._received.put(None)  # behind what came before
 
     async def _handle(self, message: WSMessage) -> bool:
@@ -126,7 +133,15 @@ class AiohttpSocket:
             await self.response.ping(data)
         except (ConnectionError, RuntimeError) as error:
             raise SocketClosed from error
-        return _answer(pong)
+        return self._answer(data, pong)
+
+    async def _answer(self, data: bytes, pong: asyncio.Future[None]) -> None:
+        try:
+            await pong
+        finally:
+            self._pongs.pop(data, None)
+        if self._closed.is_set():
+            raise SocketClosed
 
     async def close(self, code: int, reason: str = "") -> None:
         """See ``Socket``."""
@@ -140,9 +155,14 @@ class AiohttpSocket:
         if self.response.closed:
             return
         self._own_close_code = code
-        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+        try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
                 await self.response.close(code=code, message=reason.encode())
+        except TimeoutError:  # it reads nothing: what it was to be sent stays
+            if self._transport is not None:
+                self._transport.abort()
+        except (ConnectionError, RuntimeError):
+            pass
 
     async def wait_closed(self) -> None:
         """See ``Socket``."""
@@ -152,12 +172,3 @@ class AiohttpSocket:
     def own_close_code(self) -> int:
         """See ``Socket``."""
         return self._own_close_code
-
-
-async def _answer(pong: asyncio.Future[None]) -> None:
-    try:
-        await pong
-    except asyncio.CancelledError:
-        if pong.cancelled():  # and not who waits for it
-            raise SocketClosed from None
-        raise

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from aiohttp import web
 
-from tests.e2e.support import KEY, client, running, with_http
+from tests.e2e.support import KEY, client, running, whole_session, with_http
 from tests.unit.media.test_files import HOSTILE
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config.model import AccessConfig
@@ -349,6 +349,28 @@ async def test_who_goes_away_is_worked_for_no_longer() -> None:
         page = server.metrics.render()
         assert b'uploads_total{outcome="peer_gone"} 1.0' in page
         server.cut_short()
+
+
+async def test_ten_uploads_take_nothing_from_live_streams() -> None:
+    """Every word of everybody comes, and finals are never behind a file's windows."""
+    order: list[RequestKind] = []
+
+    def watch(request: Request) -> bool:
+        order.append(request.kind)
+        return False
+
+    config = with_http(max_uploads=10)
+    async with running(config, Behaviour(call_s=0.02, fail_if=watch)) as server:
+        uploads = [asyncio.create_task(post(server, wav(LONG))) for _ in range(10)]
+        streams = [asyncio.create_task(whole_session(server, SPEECH)) for _ in range(8)]
+        peers = await asyncio.gather(*streams)
+        answers = await asyncio.gather(*uploads)
+    assert [peer.words for peer in peers] == [[1, 2, 3, 4, 5]] * 8
+    assert not any(peer.dropped for peer in peers)
+    for answer in answers:
+        assert read_numbers(answer.json["text"]) == list(range(60))
+    last_live = max(n for n, kind in enumerate(order) if kind is RequestKind.FINAL)
+    assert RequestKind.BACKGROUND in order[last_live:], "files end last"
 
 
 async def test_memory_is_given_back_when_no_upload_is_left(

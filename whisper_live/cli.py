@@ -35,6 +35,7 @@ from whisper_live.config.sources import (
     settings_table,
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
+from whisper_live.server.process_limits import explain
 
 __all__ = ["COMMANDS", "Command", "ExitCode", "build_parser", "main"]
 
@@ -564,6 +565,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, ExitCode.ENGINE_LOST, config)
     except WhisperLiveError as error:
         return _complain(error, ExitCode.FAILED, config)
+    except (ImportError, MemoryError, RuntimeError) as error:
+        if (limited := explain(error)) is None:
+            raise
+        return _complain(limited, ExitCode.CONFIGURATION, config)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:

@@ -200,6 +200,30 @@ async def test_a_peer_that_is_gone_is_not_read_to_its_end() -> None:
         await quiet(server)
 
 
+async def test_of_a_flood_of_frames_few_are_parsed_before_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    take = ServerConnection.data_received
+
+    def data_received(self: ServerConnection, data: bytes) -> None:
+        sizes.append(len(data))
+        take(self, data)
+
+    monkeypatch.setattr(ServerConnection, "data_received", data_received)
+    hello = frame(TEXT, json.dumps(HELLO).encode())
+    flood = frame(BINARY) * 6500  # 39 kB
+    end = frame(BINARY, b"END_OF_AUDIO")
+    async with running() as server:
+        reader, writer = await open_socket(server.port, hello)
+        await reader.readuntil(b"SERVER_READY")
+        writer.write(flood + end)
+        await quiet(server)
+        abort(writer)
+    assert sum(sizes) >= len(hello + flood + end)
+    assert max(sizes) <= 32_768
+
+
 async def test_the_server_says_when_nobody_is_left() -> None:
     rests = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -39,7 +39,6 @@ from whisper_live.testing.marks import (
     write_monologue,
     write_speech,
 )
-from whisper_live.vad.silero import EverythingIsSpeech
 
 CONFIG = Config(batch=BatchConfig(request_timeout_s=5.0))
 
@@ -206,10 +205,11 @@ def test_ten_thousand_utterances() -> None:
 
 
 def _everything_is_speech(samples: Samples) -> NDArray[np.float32]:
-    """What the detector of a client without speech detection says."""
+    """What a detector says that is never in doubt, and least so of loud frames."""
     missing = -len(samples) % FRAME_SAMPLES
     frames = np.pad(samples, (0, missing)).reshape(-1, FRAME_SAMPLES)
-    return EverythingIsSpeech().score(frames)
+    loudest = np.abs(frames).max(axis=1)
+    return np.asarray(0.96 + 0.04 * np.minimum(loudest, 1), np.float32)
 
 
 def _monologue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.real.support import (
     text_of,
 )
 from tests.weights import real_model
+from whisper_live.text.wer import plain_words
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -75,6 +77,32 @@ async def test_sigterm_in_mid_speech_brings_the_last_words(
             assert await peer.rest() == 1012
         assert await server.ended() == 0
     assert_words(text_of(peer), said.text)
+
+
+async def test_sigterm_brings_the_last_words_of_eight_sessions(
+    alone: dict[str, str], model_cache: Path, tmp_path: Path
+) -> None:
+    """In one batch some words are read differently; none at the end is missing."""
+    real_model("tiny.en", model_cache)
+    said = [excerpt(sentences=number) for number in range(1, 9)]
+    flags = ("--model", "tiny.en", "--drain-timeout-s", "60")
+    async with (
+        daemon(tmp_path, *flags, program=SERVE, environment=alone) as server,
+        contextlib.AsyncExitStack() as sockets,
+    ):
+        url = f"ws://127.0.0.1:{server.port}"
+        peers = [
+            await speak(await sockets.enter_async_context(connect(url)), each)
+            for each in said
+        ]
+        server.kill()
+        assert await asyncio.gather(*[peer.rest() for peer in peers]) == [1012] * 8
+        assert await server.ended() == 0
+    for peer, each in zip(peers, said, strict=True):
+        heard = text_of(peer)
+        assert not peer.dropped
+        assert plain_words(heard)[-2:] == plain_words(each.text)[-2:], heard
+        assert_words(heard, each.text, most_wrong=MOST_WRONG)
 
 
 async def speak(socket: ClientConnection, said: Excerpt) -> Client:

@@ -129,6 +129,8 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.write:
         write_setting(Path(arguments.write), "max-sessions", found)
         print(f"max-sessions = {found} written to {arguments.write}")
+    else:
+        print(f"serve with --max-sessions {found}, or let --write FILE set it")
     return 0
 
 

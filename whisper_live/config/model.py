@@ -215,9 +215,9 @@ class EngineConfig:
     )
     audio_context: str = setting(
         "auto",
-        "audio that the encoder computes for each call: full (30 s), auto (short where "
-        "the model was trained for it), or the least seconds; shorter is faster, and "
-        "stock models make mistakes below 10",
+        "audio that the encoder computes for each call: full (30 s), auto (as short as "
+        "the model was trained for or is known to bear: tiny 10 s, base 12 s), or the "
+        "least seconds; shorter is faster, and stock models loop below 10",
     )
     beam_size: int = setting(
         0,
@@ -361,8 +361,8 @@ class SpeechConfig:
     latency: str = setting(
         "balanced",
         "how long completed text waits for more of its sentence: fast completes after "
-        "0.5 s of silence with one beam and gets more words wrong, balanced after 1.2 "
-        "s and accurate after 2 s with five; clients may choose for themselves",
+        "0.5 s of silence with one beam and gets more words wrong, balanced after 1 s "
+        "and accurate after 2 s with five; clients may choose for themselves",
         choices=("fast", "balanced", "accurate"),
     )
     hangover_ms: float = setting(

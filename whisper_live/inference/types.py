@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from whisper_live.audio import Samples
 from whisper_live.errors import EngineError
+from whisper_live.inference.load_steps import LoadStep
 
 __all__ = [
     "LEAST_LOGPROB",
@@ -115,6 +116,7 @@ class Timing:
     padding: float = 0.0  # share of the row's audio context that held no audio
     context_s: float = 0.0  # audio context of the answer; 0: not known
     is_fallback: bool = False  # a shorter context was tried first, and doubted
+    load: LoadStep = LoadStep.NOTHING  # what is given up at the moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from whisper_live.config.model import BatchConfig
 from whisper_live.errors import EngineError, EngineUnavailable, WindowRejected
 from whisper_live.inference.batching import Batcher
 from whisper_live.inference.engine import Again, Engine, Forgetting, Preparing
+from whisper_live.inference.load_steps import LoadSteps
 from whisper_live.inference.pool import started_pool
 from whisper_live.inference.types import (
     Cancelled,
@@ -97,6 +98,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._is_closed = False
         self._failures = 0  # calls that raised since one did not
+        self._load = LoadSteps()
         self._was_healthy = True
         self._stopped_at: float | None = self._clock()  # None while `run` is running
         # Set for good when the engine's device is gone, or `run` has failed.
@@ -317,6 +319,7 @@ class Worker:
             padding=given.padding,
             context_s=given.context_s,
             is_fallback=given.is_fallback,
+            load=self._load.step,
         )
         self._metrics.padding(timing.padding)
         if timing.is_fallback:
@@ -381,7 +384,12 @@ class Worker:
 
     def _report(self, now: float) -> None:
         batcher = self._batcher
-        self._metrics.queue(batcher.queue_depth, batcher.queue_delay_s(now=now))
+        delay_s = batcher.queue_delay_s(now=now)
+        self._metrics.queue(batcher.queue_depth, delay_s)
+        if self._load.update(delay_s, now=now):
+            name = self._load.step.name.lower()
+            logger.info("requests wait %.2f s: giving up %s", delay_s, name)
+            self._metrics.load_step(self._load.step)
         if self.is_healthy != self._was_healthy:
             self._was_healthy = self.is_healthy
             self._metrics.engine_up(self.is_healthy)

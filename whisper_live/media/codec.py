@@ -20,6 +20,7 @@ from av.error import FFmpegError
 
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.errors import DecodeError
+from whisper_live.media.mixing import mixed
 from whisper_live.media.packets import OPUS_RATE, Track
 
 __all__ = ["BadPacket", "PacketDecoder", "Resampler", "finite", "open_codec"]
@@ -119,13 +120,13 @@ class _LibavDecoder:
             )
         self.rate = frame.sample_rate
         # Views: the planes keep their frame alive until the message is resampled.
-        mono: Samples = np.frombuffer(memoryview(frame.planes[0]), "f4", frame.samples)
-        if len(frame.planes) == 2:
-            # Adding planes; a mean over an axis costs as much as the resampler, and
-            # swr would mix stereo to 0.707 (L + R).
-            mono = mono + np.frombuffer(memoryview(frame.planes[1]), "f4", len(mono))
-            mono *= np.float32(0.5)
-        return mono
+        # swr would mix stereo to 0.707 (L + R).
+        return mixed(
+            [
+                np.frombuffer(memoryview(plane), "f4", frame.samples)
+                for plane in frame.planes
+            ]
+        )
 
 
 class _PcmDecoder:
@@ -142,13 +143,12 @@ class _PcmDecoder:
             raise BadPacket("not a whole number of samples")
         raw = np.frombuffer(packet, self._type).reshape(-1, self._channels)
         with np.errstate(over="ignore", invalid="ignore"):  # of a peer's wild floats
-            mono = raw[:, 0].astype(np.float32)
-            if self._channels == 2:
-                mono = (mono + raw[:, 1].astype(np.float32)) * np.float32(0.5)
-            if self._is_u8:
-                mono -= np.float32(128)
-            mono *= np.float32(self._scale)
-        return finite(mono)
+            planes = [raw[:, i].astype(np.float32) for i in range(self._channels)]
+            for plane in planes:
+                if self._is_u8:
+                    plane -= np.float32(128)
+                plane *= np.float32(self._scale)
+            return finite(mixed([finite(plane) for plane in planes]))
 
 
 class Resampler:

@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from whisper_live.audio import Samples
 from whisper_live.errors import DecodeError
 from whisper_live.media.codec import Resampler, finite
+from whisper_live.media.mixing import mixed
 from whisper_live.media.stream import Output
 
 __all__ = ["FORMATS", "probe_file", "read_file"]
@@ -269,7 +270,7 @@ def _frames(
 
 
 def _mono(frame: av.AudioFrame) -> Samples:
-    """The mean of all channels, by adding them up."""
+    """All channels as one."""
     channels = frame.layout.nb_channels
     name = frame.format.name.removesuffix("p")
     assert name in _FORMATS, "libav has no other sample formats"
@@ -285,10 +286,9 @@ def _mono(frame: av.AudioFrame) -> Samples:
         )
         planes = [packed[channel::channels] for channel in range(channels)]
     with np.errstate(over="ignore", invalid="ignore"):
-        mono = planes[0].astype(np.float32)
-        for plane in planes[1:]:
-            mono += plane.astype(np.float32)
-        if offset:
-            mono -= np.float32(offset * channels)
-        mono *= np.float32(scale / channels)
-    return finite(mono)
+        floats = [plane.astype(np.float32) for plane in planes]
+        for plane in floats:
+            if offset:
+                plane -= np.float32(offset)
+            plane *= np.float32(scale)
+        return finite(mixed([finite(plane) for plane in floats]))

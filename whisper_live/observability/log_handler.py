@@ -7,7 +7,6 @@ nothing of what a line says.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import queue
@@ -28,6 +27,8 @@ MOST_LINES = 4096  # that wait to be written
 # 171,636 of them.
 _FOREIGN_BURST = 20
 _FOREIGN_PER_S = 1.0
+_FLOOD = LOG_DROPPED.labels("flood")
+_UNREAD = LOG_DROPPED.labels("unread")
 _FLUSH_S = 1.0  # at the end, for a reader that may not be there
 
 
@@ -55,7 +56,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
             package = record.name.partition(".")[0]
             if not self._lets_in(package):
                 self._left_out[package] += 1
-                LOG_DROPPED.labels("flood").inc()
+                _FLOOD.inc()
                 return
             if count := self._left_out.pop(package, 0):
                 self._write(_note("%d lines of %s were left out", count, package))
@@ -64,7 +65,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
                 self._unread = 0 if self._write(note) else self._unread
             if not self._write(record):
                 self._unread += 1
-                LOG_DROPPED.labels("unread").inc()
+                _UNREAD.inc()
         except Exception:
             self.handleError(record)
 
@@ -122,8 +123,10 @@ class _Writer:
             if isinstance(item, threading.Event):
                 item.set()
                 continue
-            with contextlib.suppress(OSError):  # whoever read it has gone for good
+            try:
                 self._write(item)
+            except OSError:  # whoever read it has gone for good
+                _UNREAD.inc()
 
     def _write(self, line: bytes) -> None:
         """Not through the stream, whose lock, held while nobody reads, stops exit."""

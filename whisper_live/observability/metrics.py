@@ -178,6 +178,12 @@ class Metrics:
             "Smoothed wait of live requests; admission goes by it.",
             registry=at,
         )
+        self._load_step = Gauge(
+            prefix + "load_step",
+            "What is given up under load: 0 nothing, 1 interims come slower, 2 finals "
+            "have one beam.",
+            registry=at,
+        )
         self._behind = Gauge(
             prefix + "behind_seconds",
             "How late audio is taken in, in the median of sessions; as above.",
@@ -323,6 +329,10 @@ class Metrics:
     def context_fallback(self) -> None:
         """A request was read again in the whole audio context."""
         self._context_fallbacks.inc()
+
+    def load_step(self, step: int) -> None:
+        """So much is given up under load."""
+        self._load_step.set(step)
 
     def queue(self, depth: int, delay_s: float) -> None:
         """How long the queue is, and how long live requests wait in it."""

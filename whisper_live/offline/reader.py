@@ -119,11 +119,6 @@ class AudioWindow:
         first = max(start // FRAME_SAMPLES - self.first_frame, 0)
         return self.speech[first : max(-(-end // FRAME_SAMPLES) - self.first_frame, 0)]
 
-    def evidence(self, start: int, end: int) -> float:
-        """Mean speech probability over ``start..end``; 1 where it is not known."""
-        frames = self.frames(start, end)
-        return sum(frames) / len(frames) if frames else 1.0
-
     def voiced(self, start: int, end: int, *, threshold: float) -> int:
         """Samples of ``start..end`` in frames of voice."""
         frames = self.frames(start, end)
@@ -212,9 +207,7 @@ class Reader:
             match outcome:
                 case Hypothesis():
                     final.read_on(outcome)
-                    segments += self._filter.keep(
-                        outcome, window.evidence, is_final=True
-                    )
+                    segments += self._filter.keep(outcome, window.frames, is_final=True)
                     length = window.end - window.start
                     self.language.settle(outcome, length, is_final=True)
                     if self.detected is None:

@@ -40,7 +40,6 @@ class Hello:
     token: str = ""  # a key, from clients that cannot show it in a header
     model: str | None = None
     audio_format: str | None = None  # None: raw float32 unless a container shows itself
-    use_vad: bool = True
     final_pass: bool = False
     is_first_message: bool = False  # what brought it says more, and is to be read too
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part

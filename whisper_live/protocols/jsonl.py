@@ -4,7 +4,8 @@ For programs that read a pipe (``transcribe`` and ``stream`` with ``--format jso
 Times are seconds since the session's first sample, as numbers.  Each key is there only
 if there is something to say:
 
-    {"speech": "started", "at": 0.41}           started, stopped or turn_ended
+    {"speech": "started", "at": 0.41}           or stopped, turn_probably_over,
+                                                resumed, turn_ended
     {"language": "en", "probability": 0.98}     once, if it was detected
     {"interim": {"start", "end", "text"}}       may still change; null: taken back
     {"completed": [{"start", "end", "text", "words"}]}   never changes

@@ -127,7 +127,6 @@ class Wishes:
     granularities: frozenset[str] = frozenset({"segment"})
     is_streamed: bool = False
     has_logprobs: bool = False
-    use_vad: bool = True
     webhook_url: str = ""  # where the text is wanted; "" in the answer
 
 
@@ -143,7 +142,6 @@ def read_wishes(
     granularities = form.choices("timestamp_granularities", _GRANULARITIES)
     has_logprobs = "logprobs" in form.all("include")
     form.number("temperature", 0.0, 1.0)  # fallbacks are the server's to choose
-    use_vad = form.flag("vad_filter", True)
     languages = form.all("languages")
     language = form.one("language") or (languages[0] if len(languages) == 1 else None)
     is_timed = response_format in SUBTITLES or "word" in granularities
@@ -156,6 +154,7 @@ def read_wishes(
         hotwords=", ".join(hotwords),
         word_timestamps=is_timed or has_logprobs,
         multilingual=form.flag("multilingual", False),
+        use_vad=form.flag("vad_filter", True),
     )
     return Wishes(
         read_options(wished, defaults=defaults).session,
@@ -164,7 +163,6 @@ def read_wishes(
         granularities=frozenset(granularities or ("segment",)),
         is_streamed=form.flag("stream", False),
         has_logprobs=has_logprobs,
-        use_vad=use_vad,
         webhook_url=form.one("webhook_url"),
     )
 

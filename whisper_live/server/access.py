@@ -128,9 +128,11 @@ class Access:
             raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key", address)
         return Caller(address, name)
 
-    def check_metrics(self, path: str, headers: Mapping[str, str], peer: str) -> None:
+    def check_metrics(
+        self, path: str, headers: Mapping[str, str], peer: str, own: str
+    ) -> None:
         """Raises ``Denied`` where ``may_see_metrics`` says no."""
-        if self.may_see_metrics(path, headers, peer):
+        if self.may_see_metrics(path, headers, peer, own):
             return
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
         if not self.needs_key:
@@ -139,19 +141,24 @@ class Access:
         kind = "wrong_key" if has_shown else "metrics"
         raise Denied(HTTPStatus.UNAUTHORIZED, kind, address)
 
-    def may_see_metrics(self, path: str, headers: Mapping[str, str], peer: str) -> bool:
-        """Whether who asks may see ``/metrics``: this machine, or holders of a key."""
-        if self._config.metrics_public or self._is_local(headers, peer):
+    def may_see_metrics(
+        self, path: str, headers: Mapping[str, str], peer: str, own: str
+    ) -> bool:
+        """Whether ``/metrics`` is for who asks: this machine, or the holder of a key.
+
+        ``own`` is the address of this machine that was called.
+        """
+        if self._config.metrics_public or self._is_local(headers, peer, own):
             return True
         shown = shown_key(path, headers, ()) if self.needs_key else None
         return shown is not None and self.key_name(shown) is not None
 
-    def _is_local(self, headers: Mapping[str, str], peer: str) -> bool:
+    def _is_local(self, headers: Mapping[str, str], peer: str, own: str) -> bool:
         """Whether the request was made on this machine, and by no proxy for another."""
         if not self._is_proxy(peer) and any(name in headers for name in _FORWARDED):
             return False
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
-        return address == UNIX_PEER or is_loopback(address)
+        return address in (UNIX_PEER, _address_alone(own)) or is_loopback(address)
 
     def key_name(self, shown: str) -> str | None:
         """The name of a key, or None if it is not one of ours."""

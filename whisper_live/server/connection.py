@@ -57,7 +57,7 @@ from whisper_live.session.events import (
 )
 from whisper_live.session.session import Session, State
 from whisper_live.session.updates import Ending, Update
-from whisper_live.vad.silero import Detector, EverythingIsSpeech
+from whisper_live.vad.silero import Detector
 
 __all__ = ["Connection", "Services"]
 
@@ -290,8 +290,7 @@ class Connection:
             peer=caller.address,
             key=caller.key_name,
         )
-        detector = self._services.detector() if hello.use_vad else EverythingIsSpeech()
-        ingest = Ingest(open_stream(hello.audio_format), detector)
+        ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
         receiver = self._receiver = Receiver(
             self._socket,
             self._protocol,

@@ -26,6 +26,7 @@ from whisper_live.inference.pool import started_pool
 from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.checks import check_all
+from whisper_live.server.process_limits import check_room
 from whisper_live.server.server import Server
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
@@ -57,6 +58,7 @@ def load_engine(
     engine = local.load(
         config.engine, max_batch=config.batch.batch_size, progress=progress
     )
+    check_room()
     if is_live:
         progress("running every shape of a call once")
         engine.warm_up(logger.debug)  # a line for each of some 20 shapes

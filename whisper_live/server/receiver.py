@@ -46,6 +46,9 @@ __all__ = ["RECEIVE_QUEUE", "Receiver"]
 # this is the end of it.
 _DRAIN_PAUSE_S = 1.0
 _ONE_READ_BYTES = 1 << 18  # asyncio's; its messages may be in the queue at that moment
+# Each KiB of a text message counts as so much audio: 64 cost the loop 4 ms to read.
+_TEXT_S = 0.05
+_AROUND_AUDIO = 256  # characters of an event that brings some
 RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
 
 
@@ -79,7 +82,7 @@ class Receiver:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
-        self._received_s = 0.0
+        self._received_s = 0.0  # what counts for `audio-rate`
         self._backlog = Backlog()
         self._is_wanted = True  # a session that is over takes no more
         self._patience: asyncio.Timeout | None = None  # of the read under way
@@ -138,15 +141,19 @@ class Receiver:
             await asyncio.sleep(0)
             if self._end_by is not None and self._loop.time() >= self._end_by:
                 left, left_bytes = left - 1, left_bytes - len(message)
-            match self._understand(message):
-                case EndOfAudio() as said:
+            said = self._understand(message)
+            match said:
+                case EndOfAudio():
                     self._ended.set()
                     if self._is_wanted:
                         return said
-                case Flush() | Configure() as said if self._is_wanted:
+                case Flush() | Configure() if self._is_wanted:
                     self._take(said)
                 case Audio(data) if self._is_wanted:
                     await self._take_in(data)
+            if text_s := _text_s(message, said):
+                self._received_s += text_s
+                await self._keep_rate()
         if self._end_by is None:
             idle = self._limits.idle_timeout_s
             raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
@@ -238,3 +245,19 @@ class Receiver:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(late):
                     await self._ending.wait()
+
+
+def _text_s(message: str | bytes, said: ClientMessage | None) -> float:
+    """For how much audio a message's text counts; audio itself counts elsewhere.
+
+    Audio in a text (base64 has four characters for three bytes) is no text, and clients
+    send 50 such messages a second; what else is in it is.
+    """
+    if not isinstance(message, str):
+        return 0.0
+    length = len(message)
+    if isinstance(said, Audio):
+        length -= 2 * len(said.data) + _AROUND_AUDIO
+        if length <= 0:
+            return 0.0
+    return _TEXT_S * (1 + length // 1024)

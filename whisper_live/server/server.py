@@ -49,6 +49,7 @@ from whisper_live.server.socket import (
     CLOSE_TIMEOUT_S,
     CONTROL_BURST,
     CONTROL_PER_S,
+    READ_BYTES,
     Socket,
     WebSocket,
 )
@@ -115,6 +116,7 @@ class _Socket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.unmade.pop(self, None)
         super().connection_made(transport)
+        setattr(transport, "max_size", READ_BYTES)
 
     def send_data(self) -> None:
         """As websockets has it, but nothing to a peer that is gone."""
@@ -443,8 +445,9 @@ class Server:
 
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)
+        peer, own = _host(socket.remote_address), _host(socket.local_address)
         try:
-            self._access.check_metrics(request.path, headers, _peer(socket))
+            self._access.check_metrics(request.path, headers, peer, own)
         except Denied as denied:
             log_refusal(logger, denied.kind, peer=denied.address)
             return _page(denied.status, "only this machine sees it, or with a key\n")
@@ -458,7 +461,7 @@ class Server:
                 request.path,
                 _joined(request.headers),
                 _offered(request.headers),
-                _peer(socket),
+                _host(socket.remote_address),
             )
         except Denied as denied:
             self._metrics.session_rejected(denied.kind)
@@ -468,10 +471,9 @@ class Server:
         return None
 
 
-def _peer(socket: ServerConnection) -> str:
-    """The address at the other end."""
-    address = socket.remote_address
-    return str(address[0]) if address else UNIX_PEER
+def _host(address: Any) -> str:
+    """The host of one end of a socket."""
+    return str(address[0]) if isinstance(address, tuple) else UNIX_PEER
 
 
 def _joined(headers: Headers) -> dict[str, str]:

@@ -23,6 +23,7 @@ def notify(state: str) -> bool:
         address = "\0" + address[1:]
     try:  # there may be no file descriptor left either
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)  # a manager that hangs must not stop the loop
             sock.sendto(state.encode(), address)
     except OSError:
         return False

@@ -58,12 +58,18 @@ class DecodePolicy:
         return self._request(RequestKind.PARTIAL, audio, start, options)
 
     def final(
-        self, audio: Samples, start: int, *, language: str | None, context: str
+        self,
+        audio: Samples,
+        start: int,
+        *,
+        language: str | None,
+        context: str,
+        greedily: bool = False,
     ) -> Request:
-        """The reading that decides the window."""
+        """The reading that decides the window; ``greedily`` with one beam."""
         options = replace(
             self._decode_options(language, context, self._options.word_timestamps),
-            beam_size=self._options.beam_size or self._beams,
+            beam_size=1 if greedily else self._options.beam_size or self._beams,
             temperatures=_FALLBACKS,
         )
         return self._request(RequestKind.FINAL, audio, start, options)

@@ -144,14 +144,20 @@ class Segmenter:
         """Samples of silence at the end of the open utterance."""
         return 0 if self._silent_from is None else self._position - self._silent_from
 
+    def probabilities(self, start: int, end: int) -> list[float]:
+        """Of speech, in the frames that ``start..end`` touches and that are known."""
+        first = max((start - self._history_at) // FRAME_SAMPLES, 0)
+        last = -(-(end - self._history_at) // FRAME_SAMPLES)
+        return self._history[first : max(last, first)]
+
     def evidence(self, start: int, end: int) -> float:
         """Mean speech probability over ``start..end``, as far as it is remembered."""
-        frames = self._frames(start, end)
+        frames = self.probabilities(start, end)
         return sum(frames) / len(frames) if frames else 1.0
 
     def voiced(self, start: int, end: int) -> int:
         """Samples of ``start..end`` that are speech, as far as it is remembered."""
-        frames = self._frames(start, end)
+        frames = self.probabilities(start, end)
         return FRAME_SAMPLES * sum(p >= self._threshold for p in frames)
 
     def quietest(self, low: int, high: int, *, near: int | None = None) -> int:
@@ -283,11 +289,6 @@ class Segmenter:
             return Click(end)
         self._decided_to = end
         return Endpoint(end)
-
-    def _frames(self, start: int, end: int) -> list[float]:
-        first = max((start - self._history_at) // FRAME_SAMPLES, 0)
-        last = -(-(end - self._history_at) // FRAME_SAMPLES)
-        return self._history[first : max(last, first)]
 
 
 def speech_spans(

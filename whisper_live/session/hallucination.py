@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from whisper_live.audio import s_to_samples
 from whisper_live.inference.types import (
     LEAST_LOGPROB,
     MOST_COMPRESSION,
@@ -30,8 +31,16 @@ _WEAK_SPEECH = 0.25  # mean speech probability of what is mostly not speech
 # several had 0.27 to 0.46, with at most 0.53, and with that no bad logprob.
 _LITTLE_SPEECH = 0.5
 _LIKELY_SILENT = 0.6  # no-speech probability, by Whisper's own threshold
+# A word said alone has silence around it, which Whisper counts in: of 80 digits and 72
+# letters by people tiny.en had no-speech probabilities of 0.45 to 0.9 for a seventh.
+# What is this short is judged by its strongest voice, which was 0.4 or more for all of
+# them; up to 1 s no noise got a word.  Longer noise had 0.29 to 0.37 on the mean.
+_SHORT = s_to_samples(1.0)
+_VOICE = 0.4
+_SYLLABLE = 4  # frames, 0.13 s
 _LOOP_REPEATS = 5  # "no no no no" is still said by people; five equal phrases are not
 _LONGEST_LOOP = 12  # words
+_SAID_APART = 0.7  # voice sets in so many times a word, where a repeated word is said
 
 
 class Reason(enum.Enum):
@@ -46,21 +55,26 @@ class Reason(enum.Enum):
 
 def suppress(
     segment: HypothesisSegment,
+    probabilities: Sequence[float],
     *,
-    speech: float,
     no_speech_threshold: float,
     is_final: bool,
 ) -> Reason | None:
     """The reason not to show ``segment``, or None.
 
-    ``speech`` is the mean speech probability over its span.  A partial has to be surer
-    than a final: no audio is lost by waiting for better text, one reading in twenty of
-    speech and nearly every one of many voices at once are held back.
+    ``probabilities`` are those of speech in each frame of its span; where there are
+    none, nothing speaks against it.  A partial has to be surer than a final: no audio
+    is lost by waiting for better text, one reading in twenty of speech and nearly every
+    one of many voices at once are held back.
     """
     if not is_word(segment.text):
         return Reason.NO_WORDS
     doubted = segment.no_speech_probability > no_speech_threshold
     unsure = segment.average_logprob < LEAST_LOGPROB
+    is_short = segment.end - segment.start <= _SHORT
+    if is_final and is_short and _strongest(probabilities) >= _VOICE:
+        return None
+    speech = sum(probabilities) / len(probabilities) if probabilities else 1.0
     if doubted and unsure:
         return Reason.NO_SPEECH
     shaky = segment.average_logprob < _SHAKY_LOGPROB
@@ -74,11 +88,26 @@ def suppress(
     return None
 
 
-def remove_loop(segment: HypothesisSegment) -> str:
+def _strongest(probabilities: Sequence[float]) -> float:
+    """The mean over a syllable's frames where speech is most sure; 1 without frames."""
+    if not probabilities:
+        return 1.0
+    starts = range(max(len(probabilities) - _SYLLABLE + 1, 1))
+    sums = (sum(probabilities[at : at + _SYLLABLE]) for at in starts)
+    return max(sums) / min(_SYLLABLE, len(probabilities))
+
+
+def _bursts(probabilities: Sequence[float]) -> int:
+    """How many times voice sets in."""
+    voiced = [p >= _VOICE for p in probabilities]
+    return sum(now and not before for before, now in zip([False, *voiced], voiced))
+
+
+def remove_loop(segment: HypothesisSegment, probabilities: Sequence[float]) -> str:
     """The segment's text with a phrase that repeats without end said once.
 
-    Only where the compression ratio shows a loop: "seven seven seven seven seven" in
-    a spoken number is left alone.
+    Only where the compression ratio shows a loop, and where voice did not set in about
+    as many times as there are words: "six", said ten times, is left alone.
     """
     if segment.compression_ratio <= MOST_COMPRESSION:
         return segment.text
@@ -90,6 +119,8 @@ def remove_loop(segment: HypothesisSegment) -> str:
             while plain[end : end + size] == plain[at : at + size]:
                 end += size
             if end - at >= size * _LOOP_REPEATS:
+                if _bursts(probabilities) >= _SAID_APART * (end - at):
+                    return segment.text
                 return "".join(words[: at + size] + words[end:])
     return segment.text
 
@@ -107,26 +138,28 @@ class HallucinationFilter:
     def keep(
         self,
         hypothesis: Hypothesis,
-        speech: Callable[[int, int], float],
+        speech: Callable[[int, int], Sequence[float]],
         *,
         is_final: bool,
     ) -> list[HypothesisSegment]:
-        """The segments that were said; ``speech(start, end)`` is VAD evidence.
+        """The segments that were said.
 
+        ``speech(start, end)`` gives the speech probabilities of that span's frames.
         Only what a final loses is counted: partials read the same audio many times.
         """
         kept = []
         for segment in hypothesis.segments:
+            probabilities = speech(segment.start, segment.end)
             reason = suppress(
                 segment,
-                speech=speech(segment.start, segment.end),
+                probabilities,
                 no_speech_threshold=self._no_speech_threshold,
                 is_final=is_final,
             )
             if reason is not None:
                 self._suppressed[reason.value] += is_final
                 continue
-            text = remove_loop(segment)
+            text = remove_loop(segment, probabilities)
             if text != segment.text:
                 self._suppressed[Reason.LOOP.value] += is_final
                 segment = replace(segment, text=text, words=())

@@ -6,7 +6,7 @@ arrives here is valid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from whisper_live.inference.types import Task
 
@@ -25,6 +25,13 @@ class VadOptions:
     preroll_s: float = 0.3  # audio kept before the onset
     max_speech_s: float = 30.0  # split before this, where the server does not earlier
     pause_s: float = 0.16  # silence after which the final is tried in advance
+
+    def hearing_everything(self) -> VadOptions:
+        """All audio is speech, whatever its probability.
+
+        What is read in silence is still judged by the probabilities.
+        """
+        return replace(self, threshold=0.0, release=0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from whisper_live.audio import SampleBuffer, s_to_samples
 from whisper_live.config.model import Config
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -273,7 +274,7 @@ class Session:
             case Resumed():
                 self._pause = None
                 self._give_up_preflight()
-                self._tell_speech(SpeechMoment.STARTED, self._segmenter.position)
+                self._tell_speech(SpeechMoment.RESUMED, self._segmenter.position)
             case Endpoint(at):
                 self._tell_speech(SpeechMoment.TURN_ENDED, at)
                 self._decide_window(at)
@@ -433,6 +434,7 @@ class Session:
             final.read_to,
             language=self._language.current,
             context=self._transcript.context + read,
+            greedily=self._timings.load >= LoadStep.GREEDY_FINALS,
         )
         final.request_id = self._submit(request)
 
@@ -499,6 +501,8 @@ class Session:
         if segments and self._may_show(outcome, final, is_final=False):
             agreement.show_all(words)
             self._show(segments[0].start, final.end)
+            if final.is_settled:
+                self._tell_speech(SpeechMoment.TURN_PROBABLY_OVER, final.end)
 
     def _believed_all(
         self, final: Final, *, is_final: bool
@@ -528,9 +532,10 @@ class Session:
             batch_size=timing.batch_size,
             context_s=timing.context_s or None,
             is_fallback=timing.is_fallback,
+            load=timing.load,
         )
         segments = self._filter.keep(
-            hypothesis, self._segmenter.evidence, is_final=is_final
+            hypothesis, self._segmenter.probabilities, is_final=is_final
         )
         stitch = self._window.stitch_of(window.start) if is_first else None
         return segments if stitch is None else stitched(segments, stitch)

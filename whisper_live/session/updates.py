@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import Word
 
 __all__ = [
@@ -56,8 +57,10 @@ class Language:
 class SpeechMoment(enum.Enum):
     """What happened to the speech of one utterance."""
 
-    STARTED = "started"  # it began, or went on after a pause
+    STARTED = "started"  # it began
     STOPPED = "stopped"  # silence since ``at``; it may go on
+    TURN_PROBABLY_OVER = "turn_probably_over"  # and the text up to there is settled
+    RESUMED = "resumed"  # it went on after all
     TURN_ENDED = "turn_ended"  # it will not: what follows is another utterance
 
 
@@ -83,6 +86,7 @@ class Timings:
     batch_size: int | None = None  # requests in it
     context_s: float | None = None  # the audio context that was computed for it
     is_fallback: bool = False  # after a shorter one had given doubtful text
+    load: LoadStep = LoadStep.NOTHING  # what the server gives up, being busy
 
 
 @dataclass(frozen=True, slots=True)

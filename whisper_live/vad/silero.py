@@ -21,15 +21,11 @@ from numpy.typing import NDArray
 from whisper_live.audio import FRAME_SAMPLES, Samples
 from whisper_live.errors import ConfigError
 
-__all__ = ["Detector", "EverythingIsSpeech", "SileroModel"]
+__all__ = ["Detector", "SileroModel"]
 
 _CONTEXT_SAMPLES = 64  # of the frame before, which Silero wants in front of each frame
 _STATE_SHAPE = (1, 1, 128)
 _INPUTS = {"input", "h", "c"}
-
-_LEAST_CERTAIN = 0.96  # above any threshold that may be set
-_SILENT_DB = -80.0  # below full scale; quiet rooms are louder
-_SILENT = 10 ** (_SILENT_DB / 10)
 
 
 class Detector(Protocol):
@@ -41,20 +37,6 @@ class Detector(Protocol):
         State is carried between calls: any cut of a stream into calls gives the
         probabilities of one call over the whole.
         """
-
-
-class EverythingIsSpeech:
-    """The detector of a client that switched speech detection off.
-
-    A little less certain of quiet frames, so that a window without end is cut there.
-    """
-
-    def score(self, frames: Samples) -> NDArray[np.float32]:
-        """0.96 for a frame of silence up to 1.0 for one at full scale, by decibels."""
-        power = np.mean(np.square(frames, dtype=np.float64), axis=1)
-        below = 10 * np.log10(np.clip(power, _SILENT, 1.0)) / _SILENT_DB
-        certain = 1.0 - (1.0 - _LEAST_CERTAIN) * below
-        return np.asarray(certain, dtype=np.float32)
 
 
 class SileroModel:

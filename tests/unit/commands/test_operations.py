@@ -56,7 +56,7 @@ async def test_status_says_where_the_weights_came_from(capsys: Capture) -> None:
 async def test_status_from_elsewhere_needs_a_key(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(access, "is_loopback", lambda host: False)
+    monkeypatch.setattr(access.Access, "_is_local", lambda *given: False)
     keys = tmp_path / "keys"
     keys.write_text("alice a-long-secret-key\n")
     config = dataclasses.replace(quick(), access=AccessConfig(keys_file=str(keys)))

@@ -24,6 +24,7 @@ from whisper_live.errors import (
     WindowRejected,
 )
 from whisper_live.inference.engine import Again, EngineInfo
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -265,6 +266,28 @@ async def test_timing_is_filled_in() -> None:
         stage = "whisper_live_stage_duration_seconds_sum"
         assert d.metric(stage + '{stage="infer"}') == pytest.approx(0.75)
         assert d.metric(stage + '{stage="queue"}') == pytest.approx(0.5)
+
+
+@virtual_time
+async def test_what_is_given_up_under_load_is_told_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "whisper_live.worker")
+    async with desk() as d:
+        d.submit(request(1))
+        await settle()
+        d.submit(request(2))
+        await asyncio.sleep(8.0)  # the second one waits for the only worker
+        d.engine.calls[0].succeed()
+        await settle()
+        assert d.metric("whisper_live_load_step") == LoadStep.GREEDY_FINALS
+        d.engine.calls[1].succeed()
+        await settle()
+        first, second = (o for o in d.delivered if isinstance(o, Hypothesis))
+        assert first.timing.load is LoadStep.NOTHING
+        assert second.timing.load is LoadStep.GREEDY_FINALS
+        (line,) = [r.getMessage() for r in caplog.records if "giving up" in r.msg]
+        assert line.endswith("giving up greedy_finals")
 
 
 @virtual_time

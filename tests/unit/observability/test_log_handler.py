@@ -104,14 +104,16 @@ def test_nobody_waits_for_a_log_that_nobody_reads(
 
 def test_a_reader_that_has_gone_stops_nothing(pipe: tuple[TextIO, int]) -> None:
     stream, reader = pipe
-    gone = os.dup(reader)
+    before = dropped("unread")
     handler = LogHandler(stream)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)  # the fixture closes it
-    os.close(gone)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, reader)  # which closes the pipe's end; the fixture closes this
+    os.close(nothing)
     for number in range(100):
         handler.handle(line(str(number)))
     handler.flush()
     handler.close()
+    assert dropped("unread") - before == 100
 
 
 # ------------------------------------------------------------------------------- floods

@@ -36,7 +36,7 @@ def wishes(*fields: tuple[str, str], task: Task = Task.TRANSCRIBE) -> Wishes:
 def test_nothing_asked_is_plain_json() -> None:
     wished = wishes()
     assert wished.response_format == "json" and not wished.is_streamed
-    assert wished.granularities == {"segment"} and wished.use_vad
+    assert wished.granularities == {"segment"} and wished.options.vad.threshold > 0
     assert wished.options.language is None and not wished.options.word_timestamps
 
 
@@ -63,7 +63,9 @@ def test_all_of_it() -> None:
     assert wished.options.initial_prompt == "about"
     assert wished.options.hotwords == "Ada, Babbage, engine"
     assert wished.granularities == {"word"} and wished.options.word_timestamps
-    assert wished.is_streamed and wished.has_logprobs and not wished.use_vad
+    assert (
+        wished.is_streamed and wished.has_logprobs and wished.options.vad.threshold == 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_all_options_together() -> None:
         multilingual=True,
         final_pass=True,
         timings=True,
+        turn_events=True,
         vad_parameters={
             "threshold": 0.5,
             "neg_threshold": 0.3,
@@ -150,6 +151,7 @@ def test_all_options_together() -> None:
         multilingual=True,
         final_pass=True,
         timings=True,
+        turn_events=True,
     )
 
 
@@ -187,7 +189,14 @@ def test_the_no_speech_threshold_is_a_probability(given: object, read: float) ->
 
 @pytest.mark.parametrize("given", [False, 0, 0.0, "false", "False", "0", "off", "no"])
 def test_ways_to_say_no(given: object) -> None:
-    assert options(use_vad=given).use_vad is False
+    read = options(use_vad=given)
+    assert read.use_vad is False
+    assert read.session.vad == dataclasses.replace(read.vad, threshold=0.0, release=0.0)
+
+
+def test_speech_detection_is_on_unless_it_is_switched_off() -> None:
+    read = options()
+    assert read.use_vad and read.session.vad == read.vad
 
 
 @pytest.mark.parametrize("given", [True, 1, 1.0, "true", "TRUE", "1", "on", "yes"])
@@ -308,7 +317,7 @@ def test_the_servers_own_settings_are_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("latency", "hangover_s", "early_s", "beams"),
-    [("fast", 0.5, 0.3, 1), ("balanced", 1.2, 1.2, 5), ("Accurate", 2.0, 2.0, 5)],
+    [("fast", 0.5, 0.3, 1), ("balanced", 1.0, 1.0, 5), ("Accurate", 2.0, 2.0, 5)],
 )
 def test_a_client_says_how_patient_it_is(
     latency: str, hangover_s: float, early_s: float, beams: int
@@ -325,7 +334,7 @@ def test_the_servers_patience_is_what_its_settings_say() -> None:
         message = json.dumps(FIVE)
         return handshake.parse_handshake(message, defaults=SpeechConfig(**settings)).vad
 
-    assert read().hangover_s == 1.2
+    assert read().hangover_s == 1.0
     assert read(latency="accurate").hangover_s == 2.0
     assert read(latency="fast", hangover_ms=800).hangover_s == 0.8
     assert read(latency="fast", early_endpoint_ms=400).early_s == 0.4

@@ -288,9 +288,21 @@ def test_ready_and_the_language_come_before_segments() -> None:
     assert told == {"uid": "u", "language": "de", "language_prob": 0.5}
 
 
-def test_moments_of_speech_are_not_on_this_wire() -> None:
-    moment = SpeechEvent(SpeechMoment.STARTED, S)
-    assert wire().render(Update(speech=moment)) == []
+def test_moments_of_speech_are_told_to_clients_that_asked_for_them() -> None:
+    started = Update(speech=SpeechEvent(SpeechMoment.STARTED, S // 4))
+    over = Update(
+        interim=interim(0, 1, " hm"),
+        speech=SpeechEvent(SpeechMoment.TURN_PROBABLY_OVER, S),
+    )
+    assert wire().render(started) == []
+    assert len(wire().render(over)) == 1
+    one = wire(turn_events=True)
+    (told,) = one.render(started)
+    assert not told.replaceable
+    assert said([told]) == [{"uid": "u", "turn_event": "started", "at": 0.25}]
+    text, event = said(one.render(over))
+    assert text["segments"][0]["text"] == " hm"
+    assert event == {"uid": "u", "turn_event": "turn_probably_over", "at": 1.0}
 
 
 def test_partials_may_be_replaced_and_completed_ones_not() -> None:

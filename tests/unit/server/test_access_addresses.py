@@ -13,6 +13,7 @@ from whisper_live.errors import ConfigError
 from whisper_live.server.access import UNIX_PEER, Access
 
 KEY = "s3cret-key-of-alice"
+OWN = "192.168.0.2"
 
 
 def access(**settings: Any) -> Access:
@@ -109,6 +110,8 @@ def test_the_scheme_of_a_key_is_read_in_any_case(scheme: str, tmp_path: Path) ->
         ("::1", {}, True),
         ("::ffff:127.0.0.1", {}, True),
         (UNIX_PEER, {}, True),
+        (OWN, {}, True),
+        (f"::ffff:{OWN}", {}, True),
         ("192.168.0.7", {}, False),
         ("::ffff:192.168.0.7", {}, False),
         ("2001:db8::1", {}, False),
@@ -126,7 +129,7 @@ def test_metrics_are_for_this_machine(
     peer: str, headers: dict[str, str], may: bool
 ) -> None:
     rules = access(trusted_proxies="10.0.0.1")
-    assert rules.may_see_metrics("/metrics", headers, peer) is may
+    assert rules.may_see_metrics("/metrics", headers, peer, OWN) is may
 
 
 @pytest.mark.parametrize(
@@ -142,15 +145,15 @@ def test_metrics_are_for_this_machine(
 def test_metrics_are_for_who_shows_a_key(
     path: str, headers: dict[str, str], may: bool, tmp_path: Path
 ) -> None:
-    assert guarded(tmp_path).may_see_metrics(path, headers, "1.2.3.4") is may
+    assert guarded(tmp_path).may_see_metrics(path, headers, "1.2.3.4", OWN) is may
 
 
 def test_a_key_that_no_file_names_shows_nothing() -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
-    assert not access().may_see_metrics("/metrics", headers, "1.2.3.4")
+    assert not access().may_see_metrics("/metrics", headers, "1.2.3.4", OWN)
 
 
 def test_metrics_are_public_where_that_is_asked_for() -> None:
     rules = access(metrics_public=True)
-    assert rules.may_see_metrics("/metrics", {}, "1.2.3.4")
+    assert rules.may_see_metrics("/metrics", {}, "1.2.3.4", OWN)
     assert not Config().access.metrics_public

@@ -22,7 +22,7 @@ def segment(
     logprob: float = -0.2,
     ratio: float = 1.0,
 ) -> HypothesisSegment:
-    return HypothesisSegment(0, 16_000, text, no_speech, logprob, ratio)
+    return HypothesisSegment(0, 20_000, text, no_speech, logprob, ratio)
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,40 @@ def segment(
 def test_scores_decide_together(
     heard: HypothesisSegment, speech: float, reason: Reason | None
 ) -> None:
-    found = suppress(heard, speech=speech, no_speech_threshold=0.45, is_final=True)
+    found = suppress(heard, [speech] * 40, no_speech_threshold=0.45, is_final=True)
+    assert found is reason
+
+
+@pytest.mark.parametrize(
+    ("voiced", "frames", "is_final", "reason"),
+    [
+        (9, 17, True, None),  # a digit said alone, as people say it
+        (5, 23, True, None),
+        (5, 23, False, Reason.NO_SPEECH),  # its interim text waits for that
+        (2, 23, True, Reason.NO_SPEECH),  # a click
+        (19, 63, True, Reason.NO_SPEECH),  # what noise is like
+    ],
+)
+def test_a_short_word_is_judged_by_its_voice_and_not_by_the_silence_around_it(
+    voiced: int, frames: int, is_final: bool, reason: Reason | None
+) -> None:
+    speech = [0.02] * (frames - voiced) + [0.6] * voiced
+    heard = HypothesisSegment(0, frames * 512, " six.", 0.86, -1.2)
+    found = suppress(heard, speech, no_speech_threshold=0.45, is_final=is_final)
     assert found is reason
 
 
 @pytest.mark.parametrize("text", [" नमस्ते", " நன்றி", " ที่นี่", " شُكْرًا"])
 def test_certain_answers_in_scripts_with_marks_are_kept(text: str) -> None:
     heard = segment(text, no_speech=0.01, logprob=-0.1)
-    found = suppress(heard, speech=0.99, no_speech_threshold=0.45, is_final=True)
+    found = suppress(heard, [0.99] * 40, no_speech_threshold=0.45, is_final=True)
     assert found is None
 
 
 def test_a_partial_waits_until_it_is_sure() -> None:
     for logprob, reason in ((-1.5, Reason.UNSURE), (-0.9, None)):
         heard = segment(logprob=logprob)
-        found = suppress(heard, speech=0.9, no_speech_threshold=0.45, is_final=False)
+        found = suppress(heard, [0.9] * 40, no_speech_threshold=0.45, is_final=False)
         assert found is reason
 
 
@@ -82,7 +101,14 @@ def test_a_partial_waits_until_it_is_sure() -> None:
 def test_endless_phrases_are_said_once(
     text: str, ratio: float, kept: str | None
 ) -> None:
-    assert remove_loop(segment(text, ratio=ratio)) == (kept or text)
+    assert remove_loop(segment(text, ratio=ratio), [0.9] * 100) == (kept or text)
+
+
+def test_a_word_is_repeated_as_often_as_voice_sets_in() -> None:
+    sixes = segment(" 6," * 10, ratio=3.0)
+    apart = [0.9, 0.9, 0.9, 0.1, 0.1]
+    for spoken, text in ((10, sixes.text), (8, sixes.text), (3, " 6,")):
+        assert remove_loop(sixes, apart * spoken) == text
 
 
 def test_what_nobody_said_is_left_out_and_counted_for_finals() -> None:
@@ -93,18 +119,18 @@ def test_what_nobody_said_is_left_out_and_counted_for_finals() -> None:
         HypothesisSegment(0, 100, " a", words=words),
         HypothesisSegment(100, 200, " ..."),
         HypothesisSegment(200, 300, " x" * 9, compression_ratio=3.0, words=words),
-        HypothesisSegment(300, 400, " b", 0.9, -0.1),
+        HypothesisSegment(300, 20_000, " b", 0.9, -0.1),
     )
     heard = Hypothesis(1, segments, "en", 1.0)
     asked = []
 
-    def speech(start: int, end: int) -> float:
+    def speech(start: int, end: int) -> list[float]:
         asked.append((start, end))
-        return 0.1 if start == 300 else 0.9
+        return [0.1 if start == 300 else 0.9]
 
     for is_final in (False, True):
         believed = one.keep(heard, speech, is_final=is_final)
         assert [(s.text, s.words) for s in believed] == [(" a", words), (" x", ())]
         expected = {"no_words": 1, "loop": 1, "weak_speech": 1} if is_final else {}
         assert +counts == expected
-    assert asked[:4] == [(0, 100), (100, 200), (200, 300), (300, 400)]
+    assert asked[:4] == [(0, 100), (100, 200), (200, 300), (300, 20_000)]

@@ -13,6 +13,7 @@ from tests.helpers import SessionHarness, frames_of, hear_marks, heard_words, sa
 from whisper_live.audio import FRAME_SAMPLES, Samples, s_to_samples
 from whisper_live.config.model import Config, LimitConfig, StreamConfig
 from whisper_live.errors import EngineTimeout, WindowRejected
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import (
     Cancelled,
     DecodeOptions,
@@ -146,6 +147,34 @@ def test_a_single_short_word_is_transcribed() -> None:
     assert harness.completed() == [" w7"]
 
 
+@pytest.mark.parametrize(
+    ("speech", "no_speech", "text"), [(0.01, 0.95, []), (0.01, 0.1, [" you you"])]
+)
+def test_silence_that_a_client_wants_read_is_judged_by_its_speech_too(
+    speech: float, no_speech: float, text: list[str]
+) -> None:
+    def hear(request: Request) -> Outcome:
+        return Hypothesis(
+            request.id,
+            (
+                HypothesisSegment(
+                    request.start, request.end, " you you", no_speech, -0.3
+                ),
+            ),
+            "en",
+            1.0,
+        )
+
+    options = ClientOptions(uid="u", language="en", use_vad=False)
+    harness = SessionHarness(options=options, hear=hear)
+    samples = silence(3.0)
+    probabilities = np.full(len(samples) // FRAME_SAMPLES, speech, np.float32)
+    whole = samples[: len(probabilities) * FRAME_SAMPLES]
+    harness.hear_frames(Frames(whole, probabilities))
+    harness.end()
+    assert harness.completed() == text
+
+
 def test_silence_and_clicks_never_reach_the_engine() -> None:
     harness = SessionHarness()
     harness.hear_frames(say(0.0, 0.3, frames=200))
@@ -208,6 +237,25 @@ def test_audio_taken_in_late_makes_partials_rarer_and_stops_advances() -> None:
 
 
 # ------------------------------------------------------------------------- in advance
+
+
+def test_finals_are_greedy_while_the_server_gives_up_beams() -> None:
+    load = LoadStep.NOTHING
+
+    def hear(request: Request) -> Outcome:
+        heard = hear_marks(request)
+        assert isinstance(heard, Hypothesis)
+        return replace(heard, timing=Timing(load=load))
+
+    options = ClientOptions(uid="u", language="en", beam_size=5)
+    harness = SessionHarness(options=options, hear=hear)
+    beams = []
+    for load in (LoadStep.NOTHING, LoadStep.GREEDY_FINALS, LoadStep.NOTHING):
+        harness.play(words(1, 2, 3))
+        harness.play(silence(1.0))
+        beams.append([r.options.beam_size for r in harness.requests if r.kind is FINAL])
+        harness.requests.clear()
+    assert beams == [[5], [1], [5]]
 
 
 def test_the_final_is_there_when_the_endpoint_fires() -> None:
@@ -649,14 +697,35 @@ def test_an_utterance_is_told_as_it_starts_pauses_and_ends() -> None:
     harness.play(silence(0.25))
     harness.play(words(3))
     harness.play(silence(1.0))
-    moments = [update.speech.moment for update in harness.updates if update.speech]
-    assert moments == [
-        SpeechMoment.STARTED,
-        SpeechMoment.STOPPED,
-        SpeechMoment.STARTED,
-        SpeechMoment.STOPPED,
-        SpeechMoment.TURN_ENDED,
+    told = [
+        (update.speech.moment, update.interim and update.interim.text)
+        for update in harness.updates
+        if update.speech
     ]
+    assert told == [
+        (SpeechMoment.STARTED, None),
+        (SpeechMoment.STOPPED, " w1"),
+        (SpeechMoment.RESUMED, " w1 w2"),
+        (SpeechMoment.STOPPED, " w1 w2"),
+        (SpeechMoment.TURN_ENDED, " w1 w2 w3"),
+    ]
+    positions = [update.speech.at for update in harness.updates if update.speech]
+    assert positions == sorted(positions)
+
+
+def test_a_turn_is_probably_over_once_its_text_is_settled() -> None:
+    def hear(request: Request) -> Outcome:
+        said = [Word(" done.", request.start, request.end, 0.9)]
+        return heard_words(request, [said])
+
+    harness = SessionHarness(hear=hear)
+    harness.play(words(1, 2))
+    harness.play(silence(0.3))
+    newest = harness.updates[-1]
+    assert newest.speech is not None and newest.interim is not None
+    assert newest.speech.moment is SpeechMoment.TURN_PROBABLY_OVER
+    assert newest.interim.text == " done."
+    assert newest.speech.at <= harness.session.received
 
 
 def test_each_completed_segment_is_told_once() -> None:

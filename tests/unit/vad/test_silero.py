@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import wave
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from whisper_live.audio import FRAME_S, FRAME_SAMPLES, Samples
-from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import ConfigError
 from whisper_live.vad import silero as vad
-from whisper_live.vad.silero import EverythingIsSpeech, SileroModel
+from whisper_live.vad.silero import SileroModel
 
 SPEECH = Path(__file__).parents[2] / "data" / "speech"
 
@@ -113,16 +111,6 @@ def test_given_frames_are_left_as_they_were(
     given.flags.writeable = False
     model.detector().score(given)
     np.testing.assert_array_equal(given, frames)
-
-
-def test_everything_is_speech_and_the_quiet_least_of_all() -> None:
-    levels = np.array([2.0, 1.0, 0.1, 0.001, 1e-9, 0.0], np.float32)
-    signs = np.resize(np.array([1, -1], np.float32), FRAME_SAMPLES)
-    scores = EverythingIsSpeech().score(levels[:, None] * signs)
-    np.testing.assert_allclose(scores, [1.0, 1.0, 0.99, 0.97, 0.96, 0.96], atol=1e-6)
-    assert scores.dtype == np.float32
-    highest = {f.name: f.metadata["high"] for f in dataclasses.fields(SpeechConfig)}
-    assert scores.min() > highest["vad_threshold"]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

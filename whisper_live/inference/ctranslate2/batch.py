@@ -8,6 +8,7 @@ queue and no session.  A row's text never depends on its neighbours.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 import traceback
@@ -27,6 +28,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     Answer,
     compression_ratio,
     cut_loop,
+    is_echo,
     read_spans,
     read_to,
     says_twice,
@@ -40,6 +42,7 @@ log = logging.getLogger("whisper_live.engine")
 
 HOPS_PER_S = 100
 MOST_BEAMS = 16  # time and memory grow with each
+BROKEN = "\ufffd"  # of a character whose last bytes are missing
 POSITIONS = 448  # of the decoder: prompt and answer together
 # Attention scores take heads x positions**2 x 4 bytes a row (150 MB at 30 s in
 # small), and the encoder gains nothing from batching on a CPU: long rows go in
@@ -88,7 +91,7 @@ class Call:
         def generate(part: Sequence[Row]) -> None:
             self._generate(part, most_tokens)
 
-        self._each(rows, generate, _kind)
+        self._each(rows, generate, _kind, _wants_attempt)
         done = [row for row in _open(rows) if row.is_settled]
         self._each(done, self._align, _alignment_kind, _wants_words)
         engine_s = time.monotonic() - started
@@ -100,7 +103,7 @@ class Call:
                     batch_size=len(rows),
                     padding=padding,
                     context_s=row.hops / HOPS_PER_S,
-                    is_fallback=row.doubted is not None,
+                    is_fallback=row.is_widened,
                 )
             )
 
@@ -179,7 +182,7 @@ class Call:
         for row, ranking in zip(rows, found):
             token, row.language_probability = ranking[0]
             row.language = token.removeprefix("<|").removesuffix("|>")
-            row.prompt = self.prompts.build(row.request.options, row.language)
+            row.prompt = self.prompts.build(_options(row), row.language)
 
     def _generate(self, rows: Sequence[Row], most_tokens: int | None) -> None:
         kind = _kind(rows[0])
@@ -214,12 +217,16 @@ class Call:
         average = total / (len(tokens) - prompt.forced + 1)
         tokenizer = self.prompts.tokenizer(prompt.language, prompt.task)
         marks = {"eot": tokenizer.eot, "timestamp_begin": tokenizer.timestamp_begin}
-        looped = False
+        looped = ran_out = False
         if len(tokens) >= limit:
             tokens = tokens[:limit]
             unlooped = cut_loop(tokens)
+            closed = without_open_end(tokens, **marks)
             looped = len(unlooped) < len(tokens)
-            tokens = unlooped if looped else without_open_end(tokens, **marks)
+            ran_out = not looped and len(closed) == len(tokens)
+            tokens = unlooped if looped else closed
+            while ran_out and tokenizer.decode(tokens).endswith(BROKEN):
+                tokens = tokens[:-1]
         samples = len(row.request.audio)
         spans = read_spans(tokens, samples=samples, **marks)
         texts = [tokenizer.decode(span.tokens) for span in spans]
@@ -232,6 +239,12 @@ class Call:
             no_speech_probability=result.no_speech_prob,
             compression_ratio=compression_ratio("".join(texts)),
             is_repeated=looped or says_twice(tokens, eot=tokenizer.eot),
+            is_echo=is_echo(
+                prompt.tokens[: prompt.start],
+                tokens[prompt.forced :],
+                eot=tokenizer.eot,
+            ),
+            ran_out=ran_out and bool(kept),
         )
 
     def _align(self, rows: Sequence[Row]) -> None:
@@ -259,12 +272,18 @@ def begin(row: Row, prompts: Prompts) -> None:
     In any thread, once.  Odd options raise here, before they cost a call or cannot be
     told from a neighbour's.
     """
-    options = row.request.options
+    options = _options(row)
     _check(options)
     row.language = prompts.language(options)
     # in a stand-in language until it is detected
     row.prompt = prompts.build(options, row.language or "en")
     hash((options, _kind(row)))
+
+
+def _options(row: Row) -> DecodeOptions:
+    if not row.without_prompt:
+        return row.request.options
+    return dataclasses.replace(row.request.options, prompt="", hotwords="")
 
 
 def _open(rows: Iterable[Row]) -> list[Row]:
@@ -313,8 +332,15 @@ def _wants_detection(row: Row) -> bool:
     return row.language is None
 
 
+def _wants_attempt(row: Row) -> bool:
+    return not row.gave_up
+
+
 def _wants_words(row: Row) -> bool:
-    return row.request.options.word_timestamps and bool(row.chosen.spans)
+    if row.prompt is None:  # it could not be made anew
+        return False
+    wanted = row.request.options.word_timestamps or row.chosen.ran_out
+    return wanted and bool(row.chosen.spans)
 
 
 def _alignment_kind(row: Row) -> tuple[Any, ...]:

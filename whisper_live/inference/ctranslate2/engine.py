@@ -61,10 +61,10 @@ SHORTEST_SAMPLES = s_to_samples(0.1)  # less holds no word
 # compiled primitive; never 160 or 256, which CTranslate2 takes for unencoded features
 # (80 or 128 positions, as many as there are mels).
 CONTEXT_HOPS = (200, 300, 400, 500, 600, 800, 1000, 1200, 1500, 2000, 3000)
-# By the width of the encoder.  Read in at least so much context, tiny.en and base are
-# as right as in 30 s, where doubtful answers are read again; in 8 s they loop
+# By the width of the encoder.  In at least so much context tiny.en and base are as
+# right as in 30 s, where doubtful answers are read again; in 8 s one in seven loops
 # (docs/benchmarks/audio-context.md).  Others have not been measured.
-_STOCK_FLOORS_S = {384: 10.0}
+_STOCK_FLOORS_S = {384: 10.0, 512: 12.0}
 _NO_FEATURES: Features = np.empty((0, 0), np.float32)
 ROOM_HOPS = 50  # short contexts end in half a second of nothing: fewer lost last words
 

@@ -31,9 +31,11 @@ from whisper_live.inference.types import (
 
 __all__ = ["Encoded", "Row"]
 
-# Fast speech is 5 words or 7 tokens a second; the rest is for timestamps and the
-# first words of a window that was cut in mid-word.
+# Fast English is 5 words or 7 tokens a second; the rest is for timestamps and the
+# first words of a window that was cut in mid-word.  No other language has such a bound:
+# Hindi spoken slowly takes 13 tokens a second, Bengali 20, Georgian 28.
 TOKENS_PER_S, TOKENS_AT_LEAST = 10, 16
+WHISPERS_OWN = 224  # tokens of the longest answer, in any language
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +71,9 @@ class Row:
     language_probability: float = 1.0
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
-    doubted: Answer | None = None  # of a context that seems to be too short
+    doubted: Answer | None = None  # of an attempt that was not counted, and why:
+    is_widened: bool = False  # the audio context seemed to be too short
+    without_prompt: bool = False  # it said previous text again
     gave_up: bool = False  # an error ended the attempts: the answers are all there is
     words: Sequence[Sequence[Aligned]] = ()  # per span of the answer
 
@@ -81,16 +85,22 @@ class Row:
     @property
     def most_tokens(self) -> int:
         """Longest plausible answer, without what the prompt forces."""
+        if self.language != "en":
+            return WHISPERS_OWN
         seconds = samples_to_s(len(self.request.audio))
         return TOKENS_AT_LEAST + int(TOKENS_PER_S * seconds)
 
     def take(self, answer: Answer) -> None:
-        """The answer to an attempt; one that a short context spoiled is not counted.
+        """The answer to an attempt; one that its circumstances spoiled is not counted.
 
-        The row is then read in the whole context, which its next attempts keep.
+        The row is then read without previous text, or in the whole audio context, and
+        so in its next attempts.
         """
-        if self.hops < self.widest and not answer.fits_context:
-            self.doubted, self.hops, self.encoded = answer, self.widest, None
+        if answer.is_echo and not self.without_prompt:
+            self.doubted, self.without_prompt, self.prompt = answer, True, None
+        elif self.hops < self.widest and not answer.fits_context:
+            self.doubted, self.is_widened = answer, True
+            self.hops, self.encoded = self.widest, None
         else:
             self.answers.append(answer)
 
@@ -133,9 +143,10 @@ class Row:
         """The chosen answer, as an outcome."""
         request, answer = self.request, self.chosen
         segments = []
+        aligned = self.words if request.options.word_timestamps else ()
         for index, (span, text) in enumerate(zip(answer.spans, answer.texts)):
             start, end = span.start, span.end
-            words = self.words[index] if self.words else ()
+            words = aligned[index] if aligned else ()
             if words and words[0].start < words[-1].end:
                 start, end = words[0].start, words[-1].end
             segments.append(
@@ -163,8 +174,14 @@ class Row:
             language=self.language or "",
             language_probability=self.language_probability,
             timing=timing,
-            read_to=request.start + answer.read_to,
+            read_to=request.start + self._read_to(answer),
         )
+
+    def _read_to(self, answer: Answer) -> int:
+        """Where in the window the text ends; by its words where tokens ran out."""
+        if answer.ran_out and self.words and self.words[-1]:
+            return self.words[-1][-1].end
+        return answer.read_to
 
     def so_far(self) -> Hypothesis | None:
         """The best of the answers while another attempt is wanted; without words."""

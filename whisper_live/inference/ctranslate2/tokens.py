@@ -18,6 +18,7 @@ __all__ = [
     "Span",
     "compression_ratio",
     "cut_loop",
+    "is_echo",
     "read_spans",
     "read_to",
     "says_twice",
@@ -31,6 +32,7 @@ LEAST_ROUNDS = 4
 # Text tokens of a phrase that nobody says twice running, or seldom enough: what it
 # costs is one more reading.
 LEAST_SAID_TWICE = 4
+LEAST_ECHO = 4  # text tokens at the start that the prompt has as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Answer:
     no_speech_probability: float
     compression_ratio: float
     is_repeated: bool = False  # a phrase stands there twice running, or more often
+    is_echo: bool = False  # it begins with words of its prompt
+    ran_out: bool = False  # of tokens, with no time behind what was written
 
     @property
     def fits_context(self) -> bool:
@@ -113,6 +117,18 @@ def says_twice(tokens: Sequence[int], *, eot: int) -> bool:
             if equal == size:
                 return True
     return False
+
+
+def is_echo(prompt: Sequence[int], tokens: Sequence[int], *, eot: int) -> bool:
+    """Whether an answer begins with what the prompt says somewhere.
+
+    Whisper sometimes writes previous text again in place of what it hears.
+    """
+    start = [token for token in tokens if token < eot][:LEAST_ECHO]
+    places = range(len(prompt) - LEAST_ECHO + 1)
+    return len(start) == LEAST_ECHO and any(
+        list(prompt[at : at + LEAST_ECHO]) == start for at in places
+    )
 
 
 def read_spans(

@@ -120,6 +120,7 @@ class ClientOptions:
     multilingual: bool = False  # detect the language again for each utterance
     final_pass: bool = False
     timings: bool = False  # put stage timings into segments messages
+    turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
     # Texts that were too long, and a sentence about each.
@@ -132,7 +133,7 @@ class ClientOptions:
         return SessionOptions(
             language=self.language,
             task=self.task,
-            vad=self.vad,
+            vad=self.vad if self.use_vad else self.vad.hearing_everything(),
             no_speech_threshold=self.no_speech_threshold,
             initial_prompt=self.initial_prompt,
             hotwords=self.hotwords,
@@ -150,7 +151,6 @@ class ClientOptions:
             token=self.token,
             model=self.model,
             audio_format=self.audio_format,
-            use_vad=self.use_vad,
             final_pass=self.final_pass,
             ignored=self.ignored,
         )
@@ -211,6 +211,7 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         multilingual=keys.flag("multilingual", False),
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
+        turn_events=keys.flag("turn_events", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
         shortened=shortened,

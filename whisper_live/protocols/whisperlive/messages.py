@@ -8,7 +8,13 @@ from typing import Any
 
 from whisper_live.audio import samples_to_s
 from whisper_live.inference.types import Word
-from whisper_live.session.updates import Dropped, FinalTranscript, Segment, Timings
+from whisper_live.session.updates import (
+    Dropped,
+    FinalTranscript,
+    Segment,
+    SpeechEvent,
+    Timings,
+)
 
 __all__ = [
     "disconnect",
@@ -21,6 +27,7 @@ __all__ = [
     "segments",
     "server_ready",
     "stage_timings",
+    "turn_event",
     "wait",
     "warning",
 ]
@@ -63,6 +70,12 @@ def error(uid: str, text: str) -> dict[str, Any]:
 def warning(uid: str, text: str) -> dict[str, Any]:
     """Something the user should know; never before ``server_ready``."""
     return {"uid": uid, "status": "WARNING", "message": text}
+
+
+def turn_event(uid: str, event: SpeechEvent) -> dict[str, Any]:
+    """What happened to the speech, and where in the audio, in seconds."""
+    at = round(samples_to_s(event.at), 3)
+    return {"uid": uid, "turn_event": event.moment.value, "at": at}
 
 
 def disconnect(uid: str) -> dict[str, Any]:
@@ -121,6 +134,7 @@ def stage_timings(timings: Timings) -> dict[str, float]:
     if timings.context_s is not None:
         known["context_s"] = timings.context_s
         known["context_fallback"] = timings.is_fallback
+        known["load_step"] = timings.load.value
     return known
 
 

@@ -79,7 +79,7 @@ class WhisperLive(Protocol):
         self._uid = ""
         self._values: dict[str, Any] = {}  # of the handshake
         self._most_repeated = MAX_REPEATED_SEGMENTS
-        self._wants_timings = False
+        self._wants_timings = self._wants_turn_events = False
         self._repeated: deque[str] = deque()  # completed segments, as on the wire
         self._repeated_characters = 0  # of them all
         self._partial: Segment | None = None
@@ -92,6 +92,7 @@ class WhisperLive(Protocol):
         self._uid = options.uid
         self._most_repeated = options.send_last_n_segments or MAX_REPEATED_SEGMENTS
         self._wants_timings = options.timings
+        self._wants_turn_events = options.turn_events
         self._warnings += options.shortened.values()
 
     # ------------------------------------------------------------------ from the client
@@ -158,6 +159,8 @@ class WhisperLive(Protocol):
                 told.append(self._segments(update.timings, replaceable=True))
         elif shown is not None and not update.dropped and self._repeated:
             told.append(self._segments(update.timings))
+        if update.speech is not None and self._wants_turn_events:
+            told.append(_message(messages.turn_event(self._uid, update.speech)))
         return told
 
     def _warn(self) -> list[Message]:

@@ -47,7 +47,6 @@ from whisper_live.server.http.upload import Upload, read_upload
 from whisper_live.server.http.webhook import deliver
 from whisper_live.session.updates import Ending, Update
 from whisper_live.session.window import UNREAD
-from whisper_live.vad.silero import EverythingIsSpeech
 
 __all__ = ["Job", "restarting"]
 
@@ -193,7 +192,7 @@ class Job:
         transcriber = Transcriber(
             services.config,
             model.worker,
-            services.detector if wishes.use_vad else EverythingIsSpeech,
+            services.detector,
             ids=services.ids,
             pool=self._pool,
         )

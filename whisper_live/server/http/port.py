@@ -46,7 +46,7 @@ from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
 from whisper_live.server.quota import Quota
-from whisper_live.server.socket import Socket
+from whisper_live.server.socket import READ_BYTES, Socket
 
 __all__ = ["HttpPort"]
 
@@ -234,7 +234,8 @@ class HttpPort:
         return web.Response(text="ready\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self._access.check_metrics(request.path_qs, _judged(request), _peer(request))
+        headers, own = _judged(request), _host(request, "sockname")
+        self._access.check_metrics(request.path_qs, headers, _peer(request), own)
         page = self._services.metrics.render()
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 
@@ -321,6 +322,7 @@ class HttpPort:
             _peer(request), request.transport, max_size=max_size, protocols=chosen
         )
         await socket.response.prepare(request)
+        setattr(request.transport, "max_size", READ_BYTES)
         reading = asyncio.create_task(socket.run())
         # In a task of its own: a session is not cancelled, it is told that its peer
         # is gone, and does its accounts.
@@ -343,8 +345,13 @@ def _is_upgrade(request: web.BaseRequest) -> bool:
 
 def _peer(request: web.BaseRequest) -> str:
     """The address at the other end."""
+    return _host(request, "peername")
+
+
+def _host(request: web.BaseRequest, end: str) -> str:
+    """The host of one end of the connection, ``peername`` or ``sockname``."""
     transport = request.transport
-    name = transport.get_extra_info("peername") if transport is not None else None
+    name = transport.get_extra_info(end) if transport is not None else None
     return str(name[0]) if isinstance(name, tuple) else UNIX_PEER
 
 

@@ -46,7 +46,7 @@ class Objective:
 
     partial_p95_s: float = 1.5
     stands_p95_s: float = 1.0
-    final_p95_s: float = 2.0  # 1.2 s of it is awaited silence, by default
+    final_p95_s: float = 2.0  # 1 s of it is awaited silence, by default
     wer_slack: float = 0.003  # above that of one stream: 0.3 percentage points
 
 

@@ -1,0 +1,71 @@
+"""Starts within limits of the system that are too tight."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from whisper_live.errors import ConfigError
+from whisper_live.server import process_limits
+
+SERVE = ("-m", "whisper_live", "serve", "--port", "0", "--model", "demo")
+
+
+@pytest.mark.parametrize("limit_mb", [350, 700, 1000, 1125])
+def test_too_little_address_space_is_one_line(limit_mb: int) -> None:
+    """Libraries that cannot be mapped, weights without room; SIGSEGV in a call."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit_mb * 10**6,) * 2)
+
+    done = subprocess.run(
+        [sys.executable, *SERVE],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("whisper-live: ")
+
+
+def test_the_room_for_calls_is_checked_before_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_limits, "_taken_mb", lambda: 989)
+    monkeypatch.setattr(process_limits, "_limit_mb", lambda: 1439)
+    process_limits.check_room()
+    monkeypatch.setattr(process_limits, "_limit_mb", lambda: 1438)
+    with pytest.raises(ConfigError) as refused:
+        process_limits.check_room()
+    assert str(refused.value) == (
+        "the address space is limited to 1438 MB (ulimit -v, LimitAS=), of which 989 "
+        "are taken and 450 more are needed: allow 1439, or limit memory itself "
+        "(MemoryMax= in the unit)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("can't start new thread"), "can't start new thread: allow more"),
+        (ImportError("failed to map"), "failed to map; the address space is limited"),
+        (MemoryError(), "out of memory; the address space is limited to 700 MB"),
+        (RuntimeError("else"), ""),
+    ],
+)
+def test_what_a_limit_explains_is_one_sentence(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_limits, "_limit_mb", lambda: 700)
+    explained = process_limits.explain(error)
+    assert (explained is None) is (says == "")
+    assert str(explained or "").startswith(says)
+
+
+def test_a_missing_library_without_a_limit_is_a_bug() -> None:
+    assert process_limits.explain(ImportError("no module")) is None

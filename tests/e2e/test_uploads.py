@@ -389,6 +389,25 @@ async def test_memory_is_given_back_when_no_upload_is_left(
         assert await asyncio.to_thread(rested.wait, 30)
 
 
+async def test_each_upload_has_a_line_in_the_log_and_no_text(
+    keyed: AccessConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "whisper_live.server")
+    key = {"Authorization": f"Bearer {KEY}"}
+    limited = with_http(keyed, requests_per_minute=2.0)
+    async with running(limited) as server:
+        for content in (wav(SPEECH), b"no audio", wav(SPEECH)):
+            await post(server, content, ("prompt", "secret"), **key)
+    lines = [r.getMessage() for r in caplog.records if "127.0.0.1" in r.getMessage()]
+    read, refused, late = lines
+    assert read.startswith("upload u1: 4.3 s of audio in ")
+    assert read.endswith(" peer=127.0.0.1 key=alice outcome=finished")
+    assert refused.startswith("upload u2: 0.0 s of audio in ")
+    assert refused.endswith(" outcome=unknown_format")
+    assert late == "refused kind=rate peer=127.0.0.1"
+    assert "w1" not in caplog.text and "secret" not in caplog.text
+
+
 async def test_uploads_have_places_of_their_own() -> None:
     hangs = Behaviour(hang_if=lambda request: request.kind is RequestKind.BACKGROUND)
     async with running(with_http(max_uploads=1, max_sessions=1), hangs) as server:

@@ -41,7 +41,6 @@ from whisper_live.protocols import openai_rest as rest
 from whisper_live.protocols.base import Message, for_model
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.protocols.openai_rest import Result, Wishes
-from whisper_live.server.access import Caller
 from whisper_live.server.connection import Services
 from whisper_live.server.http.upload import Upload, read_upload
 from whisper_live.server.http.webhook import deliver
@@ -73,7 +72,6 @@ class Job:
         services: Services,
         pool: Executor,
         request: web.Request,
-        caller: Caller,
         *,
         name: str,
         is_abandoned: Callable[[], bool],
@@ -85,8 +83,7 @@ class Job:
         self._services = services
         self._pool = pool
         self._request = request
-        self._caller = caller
-        self._name = name
+        self.name = name
         self._result = Result()
         self._id = f"upload_{uuid.uuid4().hex}"  # for a webhook
         self._stopped = asyncio.Event()  # the server's end is here
@@ -98,7 +95,6 @@ class Job:
 
     async def run(self, task: Task) -> web.StreamResponse:
         """The answer; its head may have been sent already."""
-        began = asyncio.get_running_loop().time()
         limits = self._services.config.limits
         try:
             upload = await read_upload(self._request, limits)
@@ -119,16 +115,6 @@ class Job:
         finally:
             if not self._is_being_read:
                 upload.close()
-        logger.info(
-            "upload %s: %.1f s of audio in %.1f s peer=%s key=%s format=%s %s",
-            self._name,
-            self._result.duration_s,
-            asyncio.get_running_loop().time() - began,
-            self._caller.address,
-            self._caller.key_name or "-",
-            wishes.response_format,
-            self.outcome,
-        )
         return response
 
     async def _transcribe(
@@ -197,7 +183,7 @@ class Job:
             pool=self._pool,
         )
         await transcriber.transcribe(
-            self._name,
+            self.name,
             self._samples(upload),
             wishes.options,
             told.put_nowait,

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from whisper_live.errors import WhisperLiveError
+from whisper_live.errors import Overloaded, WhisperLiveError
 from whisper_live.inference.pool import started_pool
 from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
@@ -179,6 +179,10 @@ class HttpPort:
             log_refusal(logger, denied.kind, peer=denied.address)
             self._services.metrics.session_rejected(denied.kind)
             return _failed(_denial(denied))
+        except Overloaded as error:
+            # Whoever is turned away was let in before.
+            log_refusal(logger, error.kind, peer=request[CALLER].address)
+            return _failed(failure_of(error))
         except WhisperLiveError as error:
             return _failed(failure_of(error))
         except (web.HTTPException, ConnectionError):
@@ -322,7 +326,8 @@ class HttpPort:
             _peer(request), request.transport, max_size=max_size, protocols=chosen
         )
         await socket.response.prepare(request)
-        setattr(request.transport, "max_size", READ_BYTES)
+        if request.transport is not None:  # else the peer is gone already
+            setattr(request.transport, "max_size", READ_BYTES)
         reading = asyncio.create_task(socket.run())
         # In a task of its own: a session is not cancelled, it is told that its peer
         # is gone, and does its accounts.

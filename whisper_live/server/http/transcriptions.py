@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -23,6 +24,8 @@ from whisper_live.server.http.job import Job, restarting
 from whisper_live.server.quota import Quota
 
 __all__ = ["Transcriptions"]
+
+logger = logging.getLogger("whisper_live.server")
 
 
 class Transcriptions:
@@ -89,7 +92,6 @@ class Transcriptions:
             self._services,
             self._pool,
             request,
-            caller,
             name=f"u{next(self._names)}",
             is_abandoned=lambda: self._is_abandoned,
         )
@@ -118,5 +120,14 @@ class Transcriptions:
             metrics.key_used(caller.key_name, job.heard_s)
             self._quota.heard(caller, job.heard_s)
             self._admission.release(lease)
+            logger.info(
+                "upload %s: %.1f s of audio in %.1f s peer=%s key=%s outcome=%s",
+                job.name,
+                job.heard_s,
+                asyncio.get_running_loop().time() - lease.since,
+                caller.address,
+                caller.key_name or "-",
+                outcome,
+            )
             if not self._open:
                 self._rested()

@@ -112,6 +112,15 @@ async def test_a_foreign_page_gets_nothing_and_an_allowed_one_may_read() -> None
         assert b'rejected_total{reason="foreign_origin"} 1.0' in server.metrics.render()
 
 
+async def test_a_page_can_read_that_its_key_is_wrong(keyed: AccessConfig) -> None:
+    async with running(with_http(keyed)) as server:
+        own = f"http://127.0.0.1:{server.http_port}"
+        status, _, headers = await ask(
+            server, "/v1/models", Origin=own, Authorization="Bearer wrong"
+        )
+        assert (status, headers["Access-Control-Allow-Origin"]) == (401, own)
+
+
 async def test_a_preflight_needs_no_key(keyed: AccessConfig) -> None:
     async with running(with_http(keyed)) as server:
         own = f"http://127.0.0.1:{server.http_port}"

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -307,8 +308,18 @@ async def test_a_page_has_a_key_for_a_short_time_and_sessions_alone(
             begins_with = created["session"]["audio"]["input"]["transcription"]
             assert begins_with == {"prompt": "about"}
             await Peer(socket).send("input_audio_buffer.commit")
+        path, whole = Path(keyed.keys_file), Path(keyed.keys_file).read_text()
+        path.write_text(whole.replace("alice", "bob"))
+        server.reload_keys()
+        with pytest.raises(InvalidStatus):  # whose key is taken away
+            async with dial(server, subprotocols=offered):
+                pass
+        path.write_text(whole)
+        server.reload_keys()
+        async with dial(server, subprotocols=offered):
+            pass
         server._http._secrets._clock = lambda: 1e12  # type: ignore[union-attr]
-        with pytest.raises(InvalidStatus):
+        with pytest.raises(InvalidStatus):  # whose time is over
             async with dial(server, subprotocols=offered):
                 pass
 

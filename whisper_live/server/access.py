@@ -90,6 +90,10 @@ class Access:
         """Whether a caller must show a key."""
         return bool(self._config.keys_file)
 
+    def has_key(self, name: str | None) -> bool:
+        """Whether a key of this name is in force."""
+        return name in self._keys
+
     def reload(self) -> None:
         """Read the key file again; raises ``ConfigError`` and keeps the old keys."""
         if self._config.keys_file:

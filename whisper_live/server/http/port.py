@@ -214,7 +214,11 @@ class HttpPort:
         if request.path != _REALTIME or not _is_upgrade(request):
             return None
         shown = shown_key(request.path_qs, _judged(request), _offered(request))
-        return self._secrets.find(shown)
+        secret = self._secrets.find(shown)
+        if secret is not None and self._access.needs_key:
+            if not self._access.has_key(secret.key_name):  # it was taken away since
+                return None
+        return secret
 
     async def _add_headers(
         self, request: web.BaseRequest, response: web.StreamResponse
@@ -223,8 +227,11 @@ class HttpPort:
         response.headers.pop("Server", None)
         if origin := request.headers.get("Origin"):
             response.headers["Vary"] = "Origin"
+            # The answer to a wrong key is to be read as well.
+            judged = _judged(request)
+            judged.pop("Authorization", None)
             with contextlib.suppress(Denied):
-                self._access.check("/", _judged(request), (), _peer(request))
+                self._access.check("/", judged, (), _peer(request))
                 response.headers["Access-Control-Allow-Origin"] = origin
 
     # -------------------------------------------------------------------------- pages

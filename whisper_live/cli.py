@@ -44,7 +44,7 @@ PROGRAM = "whisper-live"
 # What --help shows of the settings; the others are behind --help-all.
 _FIRST = frozenset(
     {
-        *("host", "port", "keys_file", "tls_cert", "tls_key", "insecure"),
+        *("host", "port", "http_port", "keys_file", "tls_cert", "tls_key", "insecure"),
         *("model", "device", "latency", "max_sessions", "log_level", "log_format"),
     }
 )
@@ -456,6 +456,7 @@ COMMANDS = {
             "play a recording to a running daemon and show the words as they arrive",
             _stream,
             groups=("listen",),
+            without=frozenset({"http_port"}),
             add_arguments=_stream_arguments,
         ),
         Command(
@@ -471,7 +472,7 @@ COMMANDS = {
             "start a daemon, stream a recording to it and check the words",
             _demo,
             groups=("engine", "batch"),
-            fixed={"engine": "local", "port": 0},
+            fixed={"engine": "local", "port": 0, "http_port": 0},
         ),
         Command(
             "replay",
@@ -500,6 +501,7 @@ COMMANDS = {
             "ask a running daemon how it is",
             _status,
             groups=("listen",),
+            without=frozenset({"http_port"}),
             add_arguments=_status_arguments,
         ),
         Command(

@@ -130,7 +130,7 @@ def ours(
 ) -> Contender:
     """This tree's server with flags of ``serve``."""
     serve = ("serve",) if module == "whisper_live" else ()
-    quiet = ("--log-level", "warning")
+    quiet = ("--log-level", "warning", "--http-port", "0")
     command = (sys.executable, "-m", module, *serve, "--port", "0", *flags, *quiet)
     return Contender(name, command, 0, {"OMP_NUM_THREADS": threads} if threads else {})
 

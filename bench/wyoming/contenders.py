@@ -47,9 +47,15 @@ class Running:
 def ours(model: str, *, silence_s: float, hears: bool = True) -> Contender:
     """This tree's daemon; ``hears`` False leaves the end to the client."""
     heard_ms = silence_s * 1000 if hears else 0
-    flags = ("--port", "0", "--wyoming-port", "{port}", "--model", model)
-    quiet = ("--log-level", "warning", f"--wyoming-silence-ms={heard_ms:g}")
-    command = (sys.executable, "-m", "whisper_live", "serve", *flags, *quiet)
+    ports = ("--port", "0", "--http-port", "0", "--wyoming-port", "{port}")
+    rest = (
+        "--model",
+        model,
+        "--log-level",
+        "warning",
+        f"--wyoming-silence-ms={heard_ms:g}",
+    )
+    command = (sys.executable, "-m", "whisper_live", "serve", *ports, *rest)
     name = "whisper-live" if hears else "whisper-live, client's end"
     return Contender(name, command, None if hears else silence_s)
 

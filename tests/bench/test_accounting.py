@@ -153,6 +153,7 @@ def test_what_capacity_writes_is_what_admission_goes_by(tmp_path: Path) -> None:
     assert "max-sessions = 2  # measured on" in settings.read_text()
     settings.write_text(settings.read_text().replace("per-address = 1", "per-key = 9"))
     serve = [*program, "serve", "--config", str(settings), "--port", "0"]
+    serve += ["--http-port", "0"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -56,7 +56,7 @@ async def test_the_page_shows_what_the_microphone_hears(tmp_path: Path) -> None:
     sentences = json.loads((SPEECH / "commands.json").read_text())["sentences"]
     said = " ".join(sentence["text"] for sentence in sentences).lower()
     config = Config(
-        listen=ListenConfig(port=0),
+        listen=ListenConfig(port=0, http_port=0),
         access=AccessConfig(allowed_origins="*"),
         engine=EngineConfig(model="demo"),
     )

@@ -52,7 +52,7 @@ async def test_the_python_client_prints_what_was_said(tmp_path: Path) -> None:
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes((samples * 32767).round().astype("<i2").tobytes())
-    config = Config(listen=ListenConfig(port=0))
+    config = Config(listen=ListenConfig(port=0, http_port=0))
     engine = build_oracle(config)
     async with Server(config, engine=engine, detector=OracleDetector) as server:
         client = code.replace(":9090", f":{server.port}")

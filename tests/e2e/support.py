@@ -23,8 +23,9 @@ from whisper_live.testing.marks import read_numbers
 from whisper_live.testing.oracle import Behaviour, OracleDetector, OracleEngine
 from whisper_live.vad.silero import Detector
 
-PORT_ANY = settings.ListenConfig(port=0)
+PORT_ANY = settings.ListenConfig(port=0, http_port=0)
 FULL_SPEED = settings.LimitConfig(audio_rate=0.0)
+KEY = "a-long-secret-key"  # alice's, where keys are needed
 QUICK_BATCHES = settings.BatchConfig(batch_window_ms=5.0)
 
 
@@ -36,6 +37,14 @@ def quick(**limits: Any) -> Config:
         speech=settings.SpeechConfig(latency="fast"),
         limits=dataclasses.replace(FULL_SPEED, **limits),
     )
+
+
+def with_http(access: settings.AccessConfig | None = None, **limits: Any) -> Config:
+    """As ``quick``, with an HTTP port."""
+    config = quick(**limits)
+    listen = dataclasses.replace(config.listen, http_port=-1)
+    access = access or config.access
+    return dataclasses.replace(config, listen=listen, access=access)
 
 
 @contextlib.asynccontextmanager
@@ -143,19 +152,27 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client(
-    server: Server, path: str = "/", **options: Any
+    server: Server, path: str = "/", *, port: int | None = None, **options: Any
 ) -> AsyncIterator[Client]:
-    """A connected client that has not said anything yet."""
-    url = f"ws://127.0.0.1:{server.port}{path}"
+    """A connected client that has not said anything yet.
+
+    ``port`` is WhisperLive's unless another one of the server's is given.
+    """
+    url = f"ws://127.0.0.1:{port or server.port}{path}"
     async with connect(url, max_size=None, **options) as socket:
         yield Client(socket)
 
 
 async def whole_session(
-    server: Server, samples: Samples, *, chunk: int = 4096, **hello: Any
+    server: Server,
+    samples: Samples,
+    *,
+    chunk: int = 4096,
+    port: int | None = None,
+    **hello: Any,
 ) -> Client:
     """Handshake, audio, END_OF_AUDIO, and everything until the close."""
-    async with client(server) as peer:
+    async with client(server, port=port) as peer:
         await peer.hello(**hello)
         rest = asyncio.create_task(peer.rest())
         await peer.say(samples, chunk=chunk)

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.support import quick, running, whole_session
 from whisper_live.config.model import Config, StreamConfig
 from whisper_live.inference.types import Request, RequestKind
-from whisper_live.offline import final_pass
+from whisper_live.offline import final_pass, spool
 from whisper_live.offline.reader import plan
 from whisper_live.protocols.whisperlive import messages
 from whisper_live.session.options import VadOptions
@@ -87,7 +87,7 @@ async def test_a_recording_longer_than_is_kept_says_so() -> None:
 async def test_a_long_recording_goes_through_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(final_pass, "_IN_MEMORY_BYTES", 4096)
+    monkeypatch.setattr(spool, "_IN_MEMORY_BYTES", 4096)
     made: list[io.FileIO] = []
     original = tempfile.TemporaryFile
 
@@ -127,7 +127,7 @@ async def test_a_full_disk_ends_the_recording_and_not_the_session(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(final_pass, "_IN_MEMORY_BYTES", round(32_000 * memory_s))
+    monkeypatch.setattr(spool, "_IN_MEMORY_BYTES", round(32_000 * memory_s))
     monkeypatch.setattr(
         tempfile, "TemporaryFile", lambda buffering: Disk(round(32_000 * disk_s))
     )

@@ -27,7 +27,7 @@ async def loading() -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
         port: int = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.e2e.slow_load", "--engine", "oracle"),
-        *("--port", "0", "--wyoming-port", str(port)),
+        *("--port", "0", "--http-port", "0", "--wyoming-port", str(port)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["INJECTED", "SERVE", "Daemon", "daemon", "get", "wait_until"]
+__all__ = ["INJECTED", "PORTS", "SERVE", "Daemon", "daemon", "get", "wait_until"]
 
-SERVE = ("-m", "whisper_live", "serve", "--engine", "oracle", "--port", "0")
-INJECTED = ("-m", "tests.faults.injected", "--engine", "oracle", "--port", "0")
+PORTS = ("--port", "0", "--http-port", "0")
+SERVE = ("-m", "whisper_live", "serve", "--engine", "oracle", *PORTS)
+INJECTED = ("-m", "tests.faults.injected", "--engine", "oracle", *PORTS)
 
 
 class Daemon:

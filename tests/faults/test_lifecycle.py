@@ -30,7 +30,7 @@ from websockets.asyncio.client import connect
 from tests.e2e.support import Client, client, quick, running, whole_session
 from tests.faults.attacks import abort, open_raw
 from tests.faults.certificates import certificate
-from tests.faults.process import INJECTED, SERVE, daemon, get, wait_until
+from tests.faults.process import INJECTED, PORTS, SERVE, daemon, get, wait_until
 from whisper_live import cli
 from whisper_live.audio import Samples
 from whisper_live.config.model import Config, LogConfig
@@ -132,7 +132,7 @@ def test_a_bug_is_one_entry_of_the_log(
         raise KeyError("a bug")
 
     monkeypatch.setattr(process, "_announce", fail)
-    flags = ("--engine", "oracle", "--port", "0", "--log-format", "json")
+    flags = ("--engine", "oracle", *PORTS, "--log-format", "json")
     assert cli.main(["serve", *flags]) == 1
     *_, last = map(json.loads, capsys.readouterr().err.splitlines())
     assert (last["level"], last["message"]) == ("critical", "the daemon failed")
@@ -417,7 +417,7 @@ async def test_a_server_whose_worker_has_failed_is_not_ready(
 @pytest.mark.slow
 async def test_a_daemon_that_may_have_no_further_thread_goes_on(tmp_path: Path) -> None:
     """The limits are lowered after its start, as by an operator or a neighbour."""
-    program = ("-m", "whisper_live", "serve", "--model", "demo", "--port", "0")
+    program = ("-m", "whisper_live", "serve", "--model", "demo", *PORTS)
     async with daemon(tmp_path, "--audio-rate", "0", program=program) as server:
         process = psutil.Process(server.process.pid)
         threads = process.num_threads()
@@ -517,6 +517,7 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
         (("--tls-key", "key.pem"), "tls-key without tls-cert"),
         (("--port", "TAKEN"), "cannot listen on 127.0.0.1:TAKEN: Address already"),
         (("--host", "localhost", "--port", "TAKEN"), "cannot listen on localhost:"),
+        (("--http-port", "TAKEN"), "give another --http-port, or 0 for none"),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1:0"),
         (("--host", "nowhere.invalid", "--insecure"), "cannot listen on nowhere."),
     ],
@@ -531,7 +532,7 @@ def test_a_start_that_cannot_be_says_why_in_one_line_and_loads_nothing(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         given = [flag.replace("TAKEN", port) for flag in flags]
-        assert cli.main(["serve", "--engine", "oracle", "--port", "0", *given]) == 2
+        assert cli.main(["serve", "--engine", "oracle", *PORTS, *given]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("whisper-live: ") and says.replace("TAKEN", port) in line
 

@@ -127,7 +127,8 @@ async def test_a_peer_that_vanished_from_the_network_is_found_out(
 ) -> None:
     """No FIN, no RST, and nothing that is sent is ever acknowledged."""
     config = dataclasses.replace(
-        quick(idle_timeout_s=FOREVER), listen=ListenConfig(host="0.0.0.0", port=0)
+        quick(idle_timeout_s=FOREVER),
+        listen=ListenConfig(host="0.0.0.0", port=0, http_port=0),
     )
     async with running(config) as server, cut_off(server.port):
         assert b"whisper_live_sessions_total 1.0" in server.metrics.render()

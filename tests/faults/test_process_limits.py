@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
+from tests.faults.process import PORTS
 from whisper_live.errors import ConfigError
 from whisper_live.server import process_limits
 
-SERVE = ("-m", "whisper_live", "serve", "--port", "0", "--model", "demo")
+SERVE = ("-m", "whisper_live", "serve", *PORTS, "--model", "demo")
 
 
-@pytest.mark.parametrize("limit_mb", [350, 700, 1000, 1125])
+@pytest.mark.parametrize("limit_mb", [350, 700, 960, 1125])
 def test_too_little_address_space_is_one_line(limit_mb: int) -> None:
     """Libraries that cannot be mapped, weights without room; SIGSEGV in a call."""
 

@@ -80,7 +80,7 @@ class Speech:
 def daemon(*flags: str) -> Iterator[int]:
     """A daemon of its own with the oracle engine; its port."""
     command = [sys.executable, "-m", "whisper_live", "serve"]
-    command += ["--engine", "oracle", "--port", "0", *flags]
+    command += ["--engine", "oracle", "--port", "0", "--http-port", "0", *flags]
     # Its log is left to pytest, which shows it when a test fails.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

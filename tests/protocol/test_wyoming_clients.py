@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.process import PORTS
 from tests.protocol.upstream import installed, write_wav
 from whisper_live.audio import s_to_samples
 from whisper_live.testing.recordings import shipped
@@ -47,7 +48,7 @@ def port() -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]
-    command = [sys.executable, "-m", "whisper_live", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "whisper_live", "serve", *PORTS]
     command += ["--model", "demo", "--device", "cpu", "--wyoming-port", str(number)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

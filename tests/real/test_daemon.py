@@ -40,6 +40,7 @@ def _environment(model_cache: Path, tmp_path: Path) -> dict[str, str]:
         "HF_HOME": str(tmp_path / "hub"),
         "XDG_CACHE_HOME": str(model_cache),
         "WHISPER_LIVE_PORT": "0",
+        "WHISPER_LIVE_HTTP_PORT": "0",
     }
 
 

@@ -194,7 +194,7 @@ async def _server(config: Config, url: str | None) -> AsyncIterator[tuple[str, b
     if url:
         yield url, config.engine.model == "demo"
         return
-    listen = dataclasses.replace(config.listen, port=0)
+    listen = dataclasses.replace(config.listen, port=0, http_port=0)
     # all clients come from one address, which says nothing about the machine
     limits = dataclasses.replace(config.limits, max_sessions_per_address=0)
     config = dataclasses.replace(config, listen=listen, limits=limits)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -122,16 +123,20 @@ def _access(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _port(config: Config) -> Iterator[tuple[str, str]]:
-    from whisper_live.server.checks import PORT_TAKEN, check_port
+    from whisper_live.server.checks import PORT_TAKEN, check_http_port, check_port
 
-    try:
-        check_port(config.listen)
-    except ConfigError as error:
-        if error.kind != PORT_TAKEN:
-            raise
-        yield "warn", str(error)  # perhaps by the daemon itself
-    else:
-        yield "ok", f"{config.listen.place} is free"
+    for check, port in (
+        (check_port, config.listen.port),
+        (check_http_port, config.listen.http_port),
+    ):
+        try:
+            check(config.listen)
+        except ConfigError as error:
+            if error.kind != PORT_TAKEN:
+                raise
+            yield "warn", str(error)  # perhaps by the daemon itself
+        else:
+            yield "ok", f"{replace(config.listen, port=port).place} is free"
 
 
 def _wyoming(config: Config) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,13 @@ class ListenConfig:
     port: int = setting(
         9090, "port, 0 for any free one; WhisperLive's", low=0, high=65535
     )
+    http_port: int = setting(
+        8000,
+        "port of OpenAI's REST API, the pages and WhisperLive's socket together; 0 is "
+        "off, -1 any free one",
+        low=-1,
+        high=65535,
+    )
 
     @property
     def place(self) -> str:
@@ -95,11 +102,21 @@ class AccessConfig:
         "addresses or networks of proxies, and unix for one that comes over a Unix "
         "socket; from them X-Forwarded-For tells the client's address",
     )
+    webhook_hosts: str = setting(
+        "",
+        "hosts to which uploads may have their text brought with webhook_url, as in "
+        "a.example,b.example:8443; none when empty",
+    )
     metrics_public: bool = setting(
         False,
         "give /metrics to everybody; if not, only to this machine itself and to who "
         "shows a key",
     )
+
+    @property
+    def webhook_names(self) -> frozenset[str]:
+        """The hosts in ``webhook_hosts``."""
+        return frozenset(_entries(self.webhook_hosts.lower()))
 
     @property
     def trusts_unix(self) -> bool:
@@ -479,6 +496,32 @@ class LimitConfig:
         "messages that a client may leave unread before it is closed; higher costs "
         "memory for each",
         low=4,
+    )
+    max_uploads: int = setting(
+        8,
+        "uploads of whole files at the same time; more are refused with 503; higher: "
+        "more memory and disk, and each takes longer",
+        low=1,
+    )
+    max_upload_bytes: int = setting(
+        200_000_000,
+        "bytes of the largest upload; above 8 MiB it is kept in a temporary file",
+        low=1024,
+    )
+    max_upload_s: float = setting(
+        4 * 3600.0, "seconds of audio in an upload; longer ones are refused", low=1
+    )
+    requests_per_minute: float = setting(
+        0.0,
+        "requests of one key to /v1/, or of one address without keys; more are told to "
+        "come back; 0 is no limit",
+        low=0,
+    )
+    audio_s_per_minute: float = setting(
+        0.0,
+        "seconds of audio that one key, or address, may upload in a minute; a longer "
+        "file is read, and the next request waits for it; 0 is no limit",
+        low=0,
     )
     audio_rate: float = setting(
         2.0,

@@ -93,6 +93,11 @@ class ModelRegistry:
 
     # -------------------------------------------------------------- for connections
 
+    @property
+    def names(self) -> list[str]:
+        """What clients may ask for, the main model first."""
+        return [self._config.engine.model, *sorted(self._offered)]
+
     def choose(self, asked: str | None, language: str | None = None) -> str:
         """The name of the model that a client gets which asks for this one.
 

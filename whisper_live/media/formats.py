@@ -18,6 +18,7 @@ from whisper_live.errors import DecodeError
 from whisper_live.media.mp4 import Mp4Splitter
 from whisper_live.media.ogg import OggSplitter
 from whisper_live.media.pcm import PCM_FORMATS, AnyPcmStream, PcmStream
+from whisper_live.media.rated import RATED_FORMATS, RatedStream
 from whisper_live.media.splitter import Splitter
 from whisper_live.media.stream import MAX_BACKLOG_BYTES, ContainerStream
 from whisper_live.media.webm import WebmSplitter
@@ -70,7 +71,8 @@ def open_stream(audio_format: str | PcmFormat | None) -> StreamDecoder:
     """A decoder for what a handshake names.
 
     A ``PcmFormat`` that no such stream has is the protocol's to refuse.
-    ``"float32"``, ``"int16"`` and ``"uint8"`` are taken at their word.  The others
+    ``"float32"``, ``"int16"`` and ``"uint8"``, and those of ``rated``, are taken at
+    their word.  The others
     are decided by the first bytes: a container that shows itself wins; if none does,
     ``"webm"``, ``"ogg"`` and ``"mp4"`` are joined in mid-stream, ``None`` (a
     WhisperLive client that named nothing) is float32, and ``"auto"`` is refused.
@@ -79,6 +81,8 @@ def open_stream(audio_format: str | PcmFormat | None) -> StreamDecoder:
         return AnyPcmStream(audio_format)
     if audio_format in PCM_FORMATS:
         return PcmStream(audio_format)
+    if audio_format in RATED_FORMATS:
+        return RatedStream(audio_format)
     return _SniffedStream(audio_format)
 
 

@@ -124,8 +124,24 @@ class Metrics:
             "reason",
             at,
         )
+        self._uploads = Gauge(
+            prefix + "uploads", "Uploads under way.", registry=self._gauges
+        )
+        self._uploads_total = _Labelled(
+            prefix + "uploads",
+            "Uploads, by the error that ended them or finished.",
+            "outcome",
+            at,
+        )
         self._audio = _Labelled(
             prefix + "audio_seconds", "Audio decoded, by what carried it.", "codec", at
+        )
+        # Names that the operator gave, so that there are few.
+        self._key_audio = Counter(
+            prefix + "key_audio_seconds",
+            "Audio received, live or in files, by the name of the client's key.",
+            ["key"],
+            registry=at,
         )
         stages = Histogram(
             prefix + "stage_duration_seconds",
@@ -262,6 +278,15 @@ class Metrics:
         """A client was turned away: ``capacity``, ``overload``, ``auth``, ..."""
         self._rejected.add(reason)
 
+    def upload_opened(self) -> None:
+        """A file is on its way, or being read."""
+        self._uploads.inc()
+
+    def upload_closed(self, outcome: str) -> None:
+        """It got its answer: ``finished``, or the kind of an error."""
+        self._uploads.dec()
+        self._uploads_total.add(outcome)
+
     def options_ignored(self, count: int = 1) -> None:
         """A handshake had this many keys that do nothing here."""
         self._ignored_options.inc(count)
@@ -271,6 +296,11 @@ class Metrics:
     def audio_decoded(self, codec: str, seconds: float) -> None:
         """Samples came out of a decoder."""
         self._audio.add(codec, seconds)
+
+    def key_used(self, name: str | None, seconds: float) -> None:
+        """The holder of a key (None: there was none) sent so much audio."""
+        if name is not None:
+            self._key_audio.labels(name).inc(seconds)
 
     def audio_dropped(self, reason: str, seconds: float) -> None:
         """Speech was given up without text."""

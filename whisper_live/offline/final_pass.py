@@ -10,8 +10,6 @@ without a name, and is gone when the session is.
 from __future__ import annotations
 
 import asyncio
-import io
-import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,6 +17,7 @@ import numpy as np
 from whisper_live.audio import Samples, s_to_samples
 from whisper_live.config.model import Config
 from whisper_live.offline.reader import AudioWindow, Reader, Submit, plan
+from whisper_live.offline.spool import Spool
 from whisper_live.session.events import Frames
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Dropped, FinalTranscript, Segment, Update
@@ -27,7 +26,6 @@ from whisper_live.text.wer import word_error_rate
 __all__ = ["FinalPass"]
 
 _BEAMS = 5  # as many as faster-whisper takes for whole files
-_IN_MEMORY_BYTES = 8 << 20  # four minutes; a longer recording goes to a file
 
 
 class FinalPass:
@@ -41,7 +39,7 @@ class FinalPass:
         self._session = session
         self._timeout_s = config.stream.final_pass_timeout_s
         self._most_samples = s_to_samples(config.stream.final_pass_max_s)
-        self._recording = _Recording()
+        self._recording = Spool()
         self._speech = bytearray()
         self._received = 0  # samples
         self._kept = 0  # of them
@@ -134,47 +132,3 @@ class FinalPass:
         data = self._recording.read(2 * start, 2 * (end - start))
         samples: Samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
         return samples / np.float32(32768.0)
-
-
-class _Recording:
-    """Bytes in memory up to a bound, then all of them in a file without a name.
-
-    Not ``SpooledTemporaryFile``: on a full disk it loses what it had in memory, and
-    its buffer fails again in whatever is done next.
-    """
-
-    def __init__(self) -> None:
-        self._file: io.BytesIO | io.FileIO = io.BytesIO()
-        self._size = 0
-
-    def add(self, data: bytes) -> None:
-        """Append; if it raises ``OSError``, what was added before can be read."""
-        self._size += len(data)
-        if isinstance(self._file, io.BytesIO) and self._size > _IN_MEMORY_BYTES:
-            self._file = _in_a_file(self._file.getvalue())
-        _write(self._file, data)
-
-    def read(self, start: int, size: int) -> bytes:
-        """Some of what was added, once no more is."""
-        self._file.seek(start)
-        return self._file.read(size)
-
-    def close(self) -> None:
-        """It is gone."""
-        self._file.close()
-
-
-def _in_a_file(data: bytes) -> io.FileIO:
-    file = tempfile.TemporaryFile(buffering=0)
-    try:
-        _write(file, data)
-    except OSError:
-        file.close()
-        raise
-    return file
-
-
-def _write(file: io.BytesIO | io.FileIO, data: bytes | memoryview) -> None:
-    left = memoryview(data)
-    while left:  # of the last that the disk takes it may be a part
-        left = left[file.write(left) :]

@@ -131,6 +131,7 @@ class WindowText:
 
     segments: tuple[Segment, ...]
     dropped: tuple[Dropped, ...]
+    heard: tuple[HypothesisSegment, ...] = ()  # what they are made of, with its scores
 
     @property
     def text(self) -> str:
@@ -220,7 +221,8 @@ class Reader:
                     dropped.append(Dropped(final.read_to, window.end, kind))
                 case Cancelled():
                     dropped.append(Dropped(final.read_to, window.end, "cancelled"))
-        return WindowText(tuple(map(settled, joined(segments))), tuple(dropped))
+        settled_segments = tuple(map(settled, joined(segments)))
+        return WindowText(settled_segments, tuple(dropped), tuple(segments))
 
 
 async def answered(submit: Submit, request: Request) -> Outcome:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, Samples, samples_to_s
 from whisper_live.config.model import Config
+from whisper_live.inference.types import HypothesisSegment
 from whisper_live.inference.worker import Worker
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
@@ -30,24 +33,37 @@ from whisper_live.session.transcript import Transcript
 from whisper_live.session.updates import Update
 from whisper_live.vad.silero import Detector
 
-__all__ = ["Progress", "Transcriber"]
+__all__ = ["Heard", "Progress", "Transcriber"]
 
 _BEAMS = 5  # as many as faster-whisper takes for whole files
 _TIMEOUT_S = 3600.0  # nobody waits for the words: a slow machine may take its time
 
 Progress = Callable[[float], object]
+Result = TypeVar("Result")
+Heard = Callable[[Sequence[HypothesisSegment]], object]
 
 
 class Transcriber:
     """Runs files through one engine; ``worker.run`` must be running meanwhile."""
 
     def __init__(
-        self, config: Config, worker: Worker, detector: Callable[[], Detector]
+        self,
+        config: Config,
+        worker: Worker,
+        detector: Callable[[], Detector],
+        *,
+        ids: Iterator[int] | None = None,
+        pool: Executor | None = None,
     ) -> None:
+        """``ids`` gives request ids where others use the worker as well.
+
+        ``pool`` decodes and scores; the loop's own executor where there is none.
+        """
+        self._pool = pool
         self._config = config
         self._worker = worker
         self._detector = detector
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(1) if ids is None else ids
 
     async def transcribe(
         self,
@@ -56,17 +72,19 @@ class Transcriber:
         options: SessionOptions,
         tell: Callable[[Update], None],
         progress: Progress = lambda seconds: None,
+        heard: Heard = lambda segments: None,
     ) -> None:
         """Read one recording, given in pieces (``[n]``, 16 kHz mono), to its end.
 
         ``name`` must be unique among the recordings under way.  ``tell`` gets each
-        update, in order; ``progress`` is told how many more seconds have been read.
-        Raises what ``pieces`` raises.
+        update, in order, and ``heard`` before it what the engine gave for it;
+        ``progress`` is told how many more seconds have been read.  Raises what
+        ``pieces`` raises.
         """
-        file = _File(self._config, self._worker, options, name, self._ids, tell)
+        file = _File(self._config, self._worker, options, name, self._ids, tell, heard)
         ingest = Ingest(open_stream("float32"), self._detector())
         try:
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            while (piece := await self._aside(next, pieces, None)) is not None:
                 ingest.push(piece.tobytes())
                 await self._take_in(ingest, file, progress)
             ingest.finish()
@@ -78,9 +96,13 @@ class Transcriber:
 
     async def _take_in(self, ingest: Ingest, file: _File, progress: Progress) -> None:
         """Score what was pushed, off the loop, and give it to the file."""
-        while frames := await asyncio.to_thread(ingest.pull):
+        while frames := await self._aside(ingest.pull):
             await file.take(frames)
             progress(file.newly_read_s())
+
+    async def _aside(self, work: Callable[..., Result], *given: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, work, *given)
 
 
 class _File:
@@ -94,10 +116,12 @@ class _File:
         name: str,
         ids: Iterator[int],
         tell: Callable[[Update], None],
+        heard: Heard,
     ) -> None:
         self._options = options
         self._worker = worker
         self._tell = tell
+        self._heard = heard
         self._reader = Reader(
             config,
             options,
@@ -181,6 +205,7 @@ class _File:
             language = self._reader.detected
             self._is_language_told = language is not None
         if completed or text.dropped:
+            self._heard(text.heard)
             self._tell(
                 Update(completed=completed, dropped=text.dropped, language=language)
             )

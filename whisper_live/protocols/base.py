@@ -43,6 +43,7 @@ class Hello:
     # None: raw float32 unless a container shows itself.
     audio_format: str | PcmFormat | None = None
     final_pass: bool = False
+    is_first_message: bool = False  # what brought it says more, and is to be read too
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 
 
@@ -125,13 +126,27 @@ class Renderer(abc.ABC):
 class Protocol(Renderer):
     """One client's whole conversation on a socket of messages."""
 
+    def greeting(self) -> list[Message]:
+        """What is said before the client has said anything."""
+        return []
+
     @abc.abstractmethod
     def read_hello(self, message: str | bytes) -> Hello:
         """The first message; raises ``HandshakeError`` for what makes no sense."""
 
     @abc.abstractmethod
-    def read(self, message: str | bytes) -> ClientMessage:
-        """A later message; raises ``ProtocolError`` for what makes no sense."""
+    def read(self, message: str | bytes) -> ClientMessage | None:
+        """A later message; None where it is nothing to the session.
+
+        Raises ``ProtocolError`` for what makes no sense.
+        """
+
+    def reached(self, position: int) -> list[Message]:
+        """All text of the audio before ``position`` has been told.
+
+        Comes after each event, and behind the updates that the event led to.
+        """
+        return []
 
     @abc.abstractmethod
     def complain(self, error: WhisperLiveError) -> list[Message]:

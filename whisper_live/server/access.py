@@ -34,6 +34,7 @@ __all__ = [
     "open_to_others",
     "parsed_address",
     "read_keys",
+    "shown_key",
 ]
 
 logger = logging.getLogger("whisper_live.server")
@@ -45,6 +46,8 @@ JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
 
 NO_KEYS = "no_keys"  # the kind of error where a file has none
 _FEWEST_KEY_CHARS = 16  # 96 bits, if they are random
+
+_OPENAI_KEY = "openai-insecure-api-key."  # a subprotocol, as OpenAI's pages show keys
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
 
@@ -88,6 +91,10 @@ class Access:
         """Whether a caller must show a key."""
         return bool(self._config.keys_file)
 
+    def has_key(self, name: str | None) -> bool:
+        """Whether a key of this name is in force."""
+        return name in self._keys
+
     def reload(self) -> None:
         """Read the key file again; raises ``ConfigError`` and keeps the old keys."""
         if self._config.keys_file:
@@ -98,18 +105,27 @@ class Access:
             logger.info("%s in force", counted(len(self._keys), "key"))
 
     def check(
-        self, path: str, headers: Mapping[str, str], offered: Sequence[str], peer: str
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        offered: Sequence[str],
+        peer: str,
+        *,
+        vouched: str | None = None,
     ) -> Caller:
         """Judge an upgrade request; ``offered`` are its subprotocols.
 
-        Raises ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
+        ``vouched`` is the name of a key whose holder stands for who asks.  Raises
+        ``Denied``: 403 for a foreign Origin, 401 for a wrong key.
         """
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
         if kind := self._foreign(headers.get("Origin"), headers.get("Host", "")):
             raise Denied(HTTPStatus.FORBIDDEN, kind, address)
         if not self.needs_key:
             return Caller(address, None)
-        shown = _shown_key(path, headers, offered)
+        if vouched is not None:
+            return Caller(address, vouched)
+        shown = shown_key(path, headers, offered)
         if shown is None:
             return Caller(address, None)  # the first message may bring it
         name = self.key_name(shown)
@@ -126,7 +142,7 @@ class Access:
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
         if not self.needs_key:
             raise Denied(HTTPStatus.FORBIDDEN, "metrics", address)
-        has_shown = _shown_key(path, headers, ()) is not None
+        has_shown = shown_key(path, headers, ()) is not None
         kind = "wrong_key" if has_shown else "metrics"
         raise Denied(HTTPStatus.UNAUTHORIZED, kind, address)
 
@@ -139,7 +155,7 @@ class Access:
         """
         if self._config.metrics_public or self._is_local(headers, peer, own):
             return True
-        shown = _shown_key(path, headers, ()) if self.needs_key else None
+        shown = shown_key(path, headers, ()) if self.needs_key else None
         return shown is not None and self.key_name(shown) is not None
 
     def _is_local(self, headers: Mapping[str, str], peer: str, own: str) -> bool:
@@ -236,7 +252,7 @@ def _listed(setting: str) -> list[str]:
     return [item.strip().lower() for item in setting.split(",") if item.strip()]
 
 
-def _shown_key(
+def shown_key(
     path: str, headers: Mapping[str, str], offered: Sequence[str]
 ) -> str | None:
     """The key in the header, the subprotocols or the query, in this order."""
@@ -245,6 +261,9 @@ def _shown_key(
         return key.strip()
     if len(offered) > 1 and offered[0] == "bearer":
         return offered[1]
+    for name in offered:
+        if name.startswith(_OPENAI_KEY):
+            return name.removeprefix(_OPENAI_KEY)
     # Not by urlsplit, which takes the path "//[" for a host and raises.
     tokens = parse_qs(path.partition("?")[2].partition("#")[0]).get("token")
     return tokens[0] if tokens else None

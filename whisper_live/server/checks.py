@@ -24,6 +24,7 @@ __all__ = [
     "PORT_TAKEN",
     "check_all",
     "check_exposure",
+    "check_http_port",
     "check_models",
     "check_port",
     "check_secrets",
@@ -43,6 +44,7 @@ def check_all(config: Config, listener: socket.socket | None = None) -> None:
     if listener is None:
         check_port(config.listen)
     check_wyoming(config)
+    check_http_port(config.listen)
     if config.log.record:
         check_directory(config.log.record)
     check_models(config.engine)
@@ -54,11 +56,12 @@ def check_exposure(
     """Nobody serves other machines unguarded without having said so."""
     host = listen.host
     if listener is not None:  # then systemd has decided
-        if listener.family == socket.AF_UNIX:
-            return
-        host = listener.getsockname()[0]
-    if is_loopback(host) or access.insecure:
+        is_unix = listener.family == socket.AF_UNIX
+        host = "localhost" if is_unix else listener.getsockname()[0]
+    hosts = [host, listen.host] if listen.http_port else [host]
+    if all(map(is_loopback, hosts)) or access.insecure:
         return
+    host = next(each for each in hosts if not is_loopback(each))
     if not (access.keys_file and access.tls_cert):
         raise ConfigError(
             f"{host or 'every address'} can be reached from other machines: give "
@@ -99,6 +102,23 @@ def check_port(listen: ListenConfig) -> None:
 
     The error is of the kind ``PORT_TAKEN`` where somebody has it.
     """
+    _check_free(
+        listen,
+        f"whisper-live status --port {listen.port} says whether a daemon has it; or "
+        "give another --port",
+    )
+
+
+def check_http_port(listen: ListenConfig) -> None:
+    """As ``check_port``, for the HTTP port where there is one."""
+    if listen.http_port > 0:
+        _check_free(
+            replace(listen, port=listen.http_port),
+            "give another --http-port, or 0 for none",
+        )
+
+
+def _check_free(listen: ListenConfig, advice: str) -> None:
     try:
         places = socket.getaddrinfo(
             listen.host or None,
@@ -112,11 +132,7 @@ def check_port(listen: ListenConfig) -> None:
         what = f"cannot listen on {listen.place}: {error.strerror}"
         if error.errno != errno.EADDRINUSE:
             raise ConfigError(what) from error
-        raise ConfigError(
-            f"{what}; whisper-live status --port {listen.port} says whether a daemon "
-            "has it; or give another --port",
-            kind=PORT_TAKEN,
-        ) from error
+        raise ConfigError(f"{what}; {advice}", kind=PORT_TAKEN) from error
 
 
 def _bind(sock: socket.socket, address: object) -> None:

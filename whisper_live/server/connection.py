@@ -129,7 +129,8 @@ class Connection:
     async def run(self) -> None:
         """Serve the client; returns when its socket is closed."""
         try:
-            lease, hello = await self._enter(await self._first_message())
+            message = await self._first_message()
+            lease, hello = await self._enter(message)
         except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
             await self._refuse(refusal)
             return
@@ -137,7 +138,7 @@ class Connection:
             return
         self._metrics.session_opened()
         try:
-            await self._serve(hello)
+            await self._serve(hello, message if hello.is_first_message else None)
         finally:
             self._metrics.session_closed()
             self._services.registry.release(self._held)
@@ -145,6 +146,8 @@ class Connection:
 
     async def _first_message(self) -> str | bytes:
         limit = self._config.limits.handshake_timeout_s
+        for message in self._protocol.greeting():
+            await self._socket.send(message.text)
         try:
             async with asyncio.timeout(limit):
                 return await self._socket.receive()
@@ -277,7 +280,7 @@ class Connection:
 
     # ---------------------------------------------------------------------- the session
 
-    async def _serve(self, hello: Hello) -> None:
+    async def _serve(self, hello: Hello, first: str | bytes | None) -> None:
         caller, options = self._caller, hello.options
         self._log.opened(
             client=hello.client,
@@ -298,6 +301,7 @@ class Connection:
             metrics=self._metrics,
             take=self._take,
             ended=self._sender.peer_ended,
+            first=first,
         )
         self._metrics.options_ignored(len(hello.ignored))
         if hello.final_pass or self._config.stream.final_pass:
@@ -381,8 +385,11 @@ class Connection:
         """What the receiver brings; raises ``ClientError`` for what cannot be."""
         if isinstance(event, Configure):
             event = Configure(for_model(event.options, self._held.languages))
-        if self._final_pass is not None and isinstance(event, Frames):
-            self._keep(self._final_pass, event)
+        if isinstance(event, Frames):
+            seconds = samples_to_s(len(event.samples))
+            self._metrics.key_used(self._caller.key_name, seconds)
+            if self._final_pass is not None:
+                self._keep(self._final_pass, event)
         self._give(event)
 
     def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
@@ -423,6 +430,7 @@ class Connection:
 
     def _follow_up(self, session: Session) -> None:
         """What follows from the session's new state."""
+        self._post(self._protocol.reached(session.received - session.undecided))
         self._held.worker.speaking(session.name, session.is_speaking)
         if self._receiver is not None:
             self._receiver.go_on(

@@ -210,6 +210,10 @@ def _announce(config: Config, engine: Engine, server: Server) -> None:
     )
     if info.is_demo:
         logger.warning("the demo model knows a few hundred words; not for real use")
+    if server.http_port:
+        secure = "https" if config.access.tls_cert else "http"
+        place = replace(config.listen, port=server.http_port).place
+        logger.info("OpenAI's API, pages and sockets on %s://%s", secure, place)
     scheme = "wss" if config.access.tls_cert else "ws"
     line = f"listening on {scheme}://{server.address}"
     print(log.as_line(config.log, line), flush=True)

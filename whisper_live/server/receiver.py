@@ -48,6 +48,7 @@ _DRAIN_PAUSE_S = 1.0
 _ONE_READ_BYTES = 1 << 18  # asyncio's; its messages may be in the queue at that moment
 # Each KiB of a text message counts as so much audio: 64 cost the loop 4 ms to read.
 _TEXT_S = 0.05
+_AROUND_AUDIO = 256  # characters of an event that brings some
 RECEIVE_QUEUE = (8, 2)  # messages of at most 1 MiB: bounds a client at 8 MiB
 
 
@@ -66,7 +67,10 @@ class Receiver:
         metrics: Metrics,
         take: Callable[[Event], None],
         ended: asyncio.Event,
+        first: str | bytes | None = None,
     ) -> None:
+        """``first`` is a message that was received already."""
+        self._first = first
         self._socket = socket
         self._protocol = protocol
         self._ingest = ingest
@@ -137,17 +141,18 @@ class Receiver:
             await asyncio.sleep(0)
             if self._end_by is not None and self._loop.time() >= self._end_by:
                 left, left_bytes = left - 1, left_bytes - len(message)
-            match self._understand(message):
-                case EndOfAudio() as said:
+            said = self._understand(message)
+            match said:
+                case EndOfAudio():
                     self._ended.set()
                     if self._is_wanted:
                         return said
-                case Flush() | Configure() as said if self._is_wanted:
+                case Flush() | Configure() if self._is_wanted:
                     self._take(said)
                 case Audio(data) if self._is_wanted:
                     await self._take_in(data)
-            if isinstance(message, str):
-                self._received_s += _TEXT_S * (1 + len(message) // 1024)
+            if text_s := _text_s(message, said):
+                self._received_s += text_s
                 await self._keep_rate()
         if self._end_by is None:
             idle = self._limits.idle_timeout_s
@@ -165,6 +170,9 @@ class Receiver:
 
     async def _next(self) -> str | bytes | None:
         """The next message; None once the time for it is over."""
+        if self._first is not None:
+            message, self._first = self._first, None
+            return message
         since = self._loop.time()
         try:
             async with asyncio.timeout_at(self._read_until()) as self._patience:
@@ -237,3 +245,19 @@ class Receiver:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(late):
                     await self._ending.wait()
+
+
+def _text_s(message: str | bytes, said: ClientMessage | None) -> float:
+    """For how much audio a message's text counts; audio itself counts elsewhere.
+
+    Audio in a text (base64 has four characters for three bytes) is no text, and clients
+    send 50 such messages a second; what else is in it is.
+    """
+    if not isinstance(message, str):
+        return 0.0
+    length = len(message)
+    if isinstance(said, Audio):
+        length -= 2 * len(said.data) + _AROUND_AUDIO
+        if length <= 0:
+            return 0.0
+    return _TEXT_S * (1 + length // 1024)

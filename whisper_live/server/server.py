@@ -43,8 +43,16 @@ from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller
 from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
+from whisper_live.server.http.port import HttpPort
 from whisper_live.server.receiver import RECEIVE_QUEUE
-from whisper_live.server.socket import CLOSE_TIMEOUT_S, Socket, WebSocket
+from whisper_live.server.socket import (
+    CLOSE_TIMEOUT_S,
+    CONTROL_BURST,
+    CONTROL_PER_S,
+    READ_BYTES,
+    Socket,
+    WebSocket,
+)
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 
@@ -57,10 +65,6 @@ logger = logging.getLogger("whisper_live.server")
 
 _RESTS_AFTER_S = 1.0  # without a client
 _WYOMING = "wyoming"  # the name under which its clients share the places of one key
-# Pings and pongs.  Clients ping once a second at most, and what a slow network has held
-# up comes all at once.
-_CONTROL_BURST = 100
-_CONTROL_PER_S = 10.0
 
 
 # asyncio gives each TLS socket a buffer of 256 KiB before anything is known of its
@@ -79,7 +83,7 @@ class _Frames(ServerProtocol):
         super().__init__(max_size=given.max_message_size, logger=given.logger)
         given.parser.close()  # which refers to it: it would stay for a while
         self._clock = asyncio.get_running_loop().time
-        self._control = RateLimit(_CONTROL_BURST, _CONTROL_PER_S)
+        self._control = RateLimit(CONTROL_BURST, CONTROL_PER_S)
 
     def recv_frame(self, frame: Frame) -> None:
         """As websockets has it, but for frames that only make work."""
@@ -96,11 +100,6 @@ class _Frames(ServerProtocol):
         pieces = super().data_to_send()
         joined = b"".join(pieces)
         return [joined] * bool(joined) + [SEND_EOF] * (SEND_EOF in pieces)
-
-
-# What the event loop parses of one client before others have their turn.  Asyncio's 256
-# KiB can be 43,000 empty frames, which took 0.7 s.
-_READ_BYTES = 1 << 15
 
 
 class _Socket(ServerConnection):
@@ -121,7 +120,7 @@ class _Socket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.unmade.pop(self, None)
         super().connection_made(transport)
-        setattr(transport, "max_size", _READ_BYTES)
+        setattr(transport, "max_size", READ_BYTES)
 
     def send_data(self) -> None:
         """As websockets has it, but nothing to a peer that is gone."""
@@ -197,6 +196,15 @@ class Server:
             admission=self._admission,
         )
         self._wyoming = self._for_wyoming(wyoming) if wyoming is not None else None
+        self._http: HttpPort | None = None
+        if config.listen.http_port:
+            self._http = HttpPort(
+                self._services,
+                tls=self._tls.context if self._tls is not None else None,
+                is_ready=lambda: self._is_ready,
+                serve=self._run,
+                rested=lambda: self._rest_in(_RESTS_AFTER_S),
+            )
         self._metrics.ask_behind(self._admission.behind_s)
         info = engine.info
         self._metrics.describe(
@@ -213,6 +221,11 @@ class Server:
         """The port that is listened on."""
         port: int = next(iter(self._listener.sockets)).getsockname()[1]
         return port
+
+    @property
+    def http_port(self) -> int:
+        """The port of the REST API; 0 where there is none."""
+        return self._http.port if self._http is not None else 0
 
     @property
     def address(self) -> str:
@@ -241,12 +254,22 @@ class Server:
     async def __aenter__(self) -> Self:
         try:
             self._listener = await self._listen()
+            if self._http is not None:
+                await self._open_http(self._http)
         except OSError as error:
             raise ConfigError(f"cannot listen: {error.strerror or error}") from error
         self._running = asyncio.create_task(self._worker.run())
         if self._wyoming is not None:
             await self._wyoming.start()
         return self
+
+    async def _open_http(self, port: HttpPort) -> None:
+        try:
+            await port.open()
+        except OSError:
+            self._listener.close()
+            await port.close()
+            raise
 
     async def _listen(self) -> WebSocketServer:
         limits = self._config.limits
@@ -305,6 +328,8 @@ class Server:
         self._listener.close(close_connections=False)
         if self._wyoming is not None:
             self._wyoming.stop()
+        if self._http is not None:
+            self._http.stop_listening()
         await self._drain()
         await asyncio.gather(*[c.leave() for c in self._connections])
         if self._wyoming is not None:
@@ -317,14 +342,21 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._listener.wait_closed()
+        if self._http is not None:
+            await self._http.close()
         await self._engine.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _drain(self) -> None:
-        if not self._connections:
-            return
-        logger.info("draining %s", counted(len(self._connections), "session"))
+        uploads = self._http.uploads if self._http is not None else None
         drains = [asyncio.create_task(c.drain_and_wait()) for c in self._connections]
+        if sessions := len(drains):
+            logger.info("draining %s", counted(sessions, "session"))
+        if uploads is not None and uploads.under_way:
+            logger.info("draining %s", counted(uploads.under_way, "upload"))
+            drains.append(asyncio.create_task(uploads.wait()))
+        if not drains:
+            return
         hurry = asyncio.create_task(self._hurry.wait())
         ended = asyncio.create_task(asyncio.wait(drains))
         await asyncio.wait(
@@ -332,11 +364,13 @@ class Server:
             timeout=self._config.limits.drain_timeout_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        if left := sum(not drain.done() for drain in drains):
+        if left := sum(not drain.done() for drain in drains[:sessions]):
             logger.warning("%s closed without the last text", counted(left, "session"))
         for task in (*drains, hurry, ended):
             task.cancel()
         await asyncio.gather(*drains, hurry, ended, return_exceptions=True)
+        if uploads is not None:
+            uploads.abandon()
 
     def cut_short(self) -> None:
         """Wait no longer for sessions that are being flushed."""
@@ -414,7 +448,8 @@ class Server:
         self._resting = self._loop.call_later(seconds, self._rest)
 
     def _rest(self) -> None:
-        if not self._connections and not self._draining:
+        uploads = self._http.uploads.under_way if self._http is not None else 0
+        if not self._connections and not uploads and not self._draining:
             self._loop.run_in_executor(self._pool, self._at_rest)
 
     # -------------------------------------------------------------------------- pages
@@ -433,10 +468,14 @@ class Server:
         if path == "/healthz":
             return _page(HTTPStatus.OK, "ok\n")
         if path == "/readyz":
-            if self._draining or not self._worker.is_healthy:
+            if not self._is_ready:
                 return _page(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
             return _page(HTTPStatus.OK, "ready\n")
         return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
+
+    @property
+    def _is_ready(self) -> bool:
+        return not self._draining and self._worker.is_healthy
 
     def _metrics_page(self, socket: ServerConnection, request: HttpRequest) -> Response:
         headers = _joined(request.headers)

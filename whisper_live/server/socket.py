@@ -12,9 +12,24 @@ from typing import Protocol
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-__all__ = ["CLOSE_TIMEOUT_S", "Socket", "SocketClosed", "WebSocket"]
+__all__ = [
+    "CLOSE_TIMEOUT_S",
+    "CONTROL_BURST",
+    "CONTROL_PER_S",
+    "READ_BYTES",
+    "Socket",
+    "SocketClosed",
+    "WebSocket",
+]
 
 CLOSE_TIMEOUT_S = 2.0  # for the peer's half of the closing handshake
+# Pings and pongs.  Clients ping once a second at most, and what a slow network has held
+# up comes all at once.
+CONTROL_BURST = 100
+CONTROL_PER_S = 10.0
+# What the event loop parses of one client before others have their turn.  Asyncio's 256
+# KiB can be 43,000 empty frames, which took 0.7 s.
+READ_BYTES = 1 << 15
 
 
 class SocketClosed(Exception):

@@ -18,7 +18,9 @@ from whisper_live.inference import model_files
 from whisper_live.inference.model_files import Located
 from whisper_live.testing.marks import word_text, write_speech
 
-CONFIG = Config(listen=ListenConfig(port=0), engine=EngineConfig(engine="oracle"))
+CONFIG = Config(
+    listen=ListenConfig(port=0, http_port=0), engine=EngineConfig(engine="oracle")
+)
 
 
 @pytest.fixture

@@ -133,37 +133,38 @@ def test_nothing_is_read_ahead() -> None:
     pieces.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (b"", "empty"),
-        (b"<html></html>", "unknown_format"),
-        (b"ffconcat version 1.0\nfile secret.wav\n", "unknown_format"),
-        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
-         b"m=audio 5004 RTP/AVP 0\n", "unknown_format"),
-        (b"#EXTM3U\n#EXTINF:1,\nsecret.wav\n", "unknown_format"),
-        (b"[playlist]\nFile1=secret.wav\nNumberOfEntries=1\n", "unknown_format"),
-        (b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period>'
-         b"<AdaptationSet><Representation><BaseURL>secret.wav</BaseURL>"
-         b"</Representation></AdaptationSet></Period></MPD>", "unknown_format"),
-        (b"ASF secret.wav\n[Reference]\nRef1=secret.wav\n", "unknown_format"),
-        (b"1\n00:00:00,000 --> 00:00:01,000\nsecret.wav\n", "unknown_format"),
-        (np.random.default_rng(1).bytes(50_000), "unknown_format"),
-        (wav(1), "sample_rate"),
-        (wav(400_000), "sample_rate"),
-        (wav(16_000, channels=32, count=100), "channels"),
-        (wav_24_in_32(), "unsupported_codec"),
-        (muxed("matroska", "pcm_s16le")[:200], "unknown_format"),
-        (muxed("wav", "dfpwm"), "unsupported_codec"),
-        (
-            webm_header(track_entry(b"V_VP8", kind=1, private=b""))
-            + cluster(0)
-            + block(bytes(50)),
-            "no_audio_track",
-        ),
-        (webm((b"\xff",) * 400), "damaged"),
-    ],
-)  # fmt: skip
+# What no file may do to who opens it, and why it is refused.
+HOSTILE: list[tuple[bytes, str]] = [
+    (b"", "empty"),
+    (b"<html></html>", "unknown_format"),
+    (b"ffconcat version 1.0\nfile secret.wav\n", "unknown_format"),
+    (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+     b"m=audio 5004 RTP/AVP 0\n", "unknown_format"),
+    (b"#EXTM3U\n#EXTINF:1,\nsecret.wav\n", "unknown_format"),
+    (b"[playlist]\nFile1=secret.wav\nNumberOfEntries=1\n", "unknown_format"),
+    (b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period>'
+     b"<AdaptationSet><Representation><BaseURL>secret.wav</BaseURL>"
+     b"</Representation></AdaptationSet></Period></MPD>", "unknown_format"),
+    (b"ASF secret.wav\n[Reference]\nRef1=secret.wav\n", "unknown_format"),
+    (b"1\n00:00:00,000 --> 00:00:01,000\nsecret.wav\n", "unknown_format"),
+    (np.random.default_rng(1).bytes(50_000), "unknown_format"),
+    (wav(1), "sample_rate"),
+    (wav(400_000), "sample_rate"),
+    (wav(16_000, channels=32, count=100), "channels"),
+    (wav_24_in_32(), "unsupported_codec"),
+    (muxed("matroska", "pcm_s16le")[:200], "unknown_format"),
+    (muxed("wav", "dfpwm"), "unsupported_codec"),
+    (
+        webm_header(track_entry(b"V_VP8", kind=1, private=b""))
+        + cluster(0)
+        + block(bytes(50)),
+        "no_audio_track",
+    ),
+    (webm((b"\xff",) * 400), "damaged"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "kind"), HOSTILE)
 def test_attacks_and_nonsense_are_refused(
     data: bytes, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,12 @@ from whisper_live.config.model import LimitConfig, SpeechConfig
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
 from whisper_live.observability.metrics import Metrics
+from whisper_live.protocols.base import Audio, ClientMessage
 from whisper_live.protocols.whisperlive.server import WhisperLive
+from whisper_live.server import receiver
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
-from whisper_live.session.events import EndOfAudio, Event
+from whisper_live.session.events import EndOfAudio, Event, Flush
 from whisper_live.testing.oracle import OracleDetector
 
 
@@ -118,3 +120,19 @@ async def test_others_get_a_turn_after_each_message(
             assert isinstance(taken[-1], EndOfAudio)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "said", "seconds"),
+    [
+        (b"x" * 5000, Audio(b"x" * 5000), 0.0),
+        ("x" * 100, None, 0.05),
+        ("x" * 5000, Flush(), 0.25),
+        ("x" * (1280 + 100), Audio(b"x" * 960), 0.0),  # 20 ms as OpenAI's clients send
+        ("x" * 5000, Audio(b""), 0.25),
+    ],
+)
+def test_text_counts_for_the_rate_but_for_the_audio_in_it(
+    message: str | bytes, said: ClientMessage | None, seconds: float
+) -> None:
+    assert receiver._text_s(message, said) == seconds

@@ -27,6 +27,7 @@ __all__ = [
     "LANGUAGES",
     "MAX_REPEATED_SEGMENTS",
     "language_code",
+    "language_name",
     "parse_handshake",
     "read_options",
     "uid_in",
@@ -221,6 +222,11 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
             *ignored,
         ),
     )
+
+
+def language_name(code: str | None) -> str:
+    """A language's English name; "" for none."""
+    return _LANGUAGE_NAMES.get(code or "", code or "")
 
 
 def uid_of(message: str | bytes) -> str:

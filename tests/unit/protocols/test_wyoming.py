@@ -160,7 +160,7 @@ def test_how_long_a_silence_ends_it(sensitivity: str | None, silence_s: float) -
 
 def test_a_client_that_ends_the_audio_itself_chooses_no_silence() -> None:
     hello = wyoming(0.0, vad_sensitivity="aggressive").read_hello(START)
-    assert hello.options.vad.hangover_s == 1.2
+    assert hello.options.vad.hangover_s == 1.0
 
 
 def test_names_go_before_terms_and_only_whole_ones() -> None:

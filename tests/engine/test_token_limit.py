@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.engine.requests import request, text
 from tests.engine.speaker import say
 from whisper_live.audio import SAMPLE_RATE, Samples
+from whisper_live.inference.ctranslate2.batch import Call
 from whisper_live.inference.ctranslate2.engine import CTranslate2Engine
-from whisper_live.inference.types import DecodeOptions, Hypothesis
+from whisper_live.inference.engine import Again
+from whisper_live.inference.types import DecodeOptions, Hypothesis, RequestKind
 
 # The numbers up to sixteen: three bytes a letter, and more tokens than letters.
 GEORGIAN = (
@@ -92,3 +96,31 @@ async def test_english_spoken_fast_fits_into_its_limit(
     saying(nano, words, end_s=4.0)
     outcome = await heard(nano, audio, DecodeOptions(language="en"))
     assert (text(outcome), outcome.read_to) == (words, 1000 + len(audio))
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_again"),
+    [
+        (RequestKind.FINAL, True),
+        (RequestKind.BACKGROUND, True),
+        (RequestKind.PARTIAL, False),
+    ],
+)
+async def test_an_answer_that_closes_nothing_is_read_again_in_the_whole_context(
+    loaded_nano: CTranslate2Engine, audio: Samples, kind: RequestKind, is_again: bool
+) -> None:
+    calls = [
+        Call(call._model, call.prompts, to_cpu=False) for call in loaded_nano._calls
+    ]
+    engine = CTranslate2Engine(
+        loaded_nano.info, calls, mels=80, contexts=(500, 3000), trained_short=False
+    )
+    tokens = engine._calls[0].prompts.tokenizer("en").encode(" men")
+    say(engine, lambda prompt: tokens)
+    asked = replace(request(audio), kind=kind)
+    (outcome,) = await engine.transcribe([asked])
+    assert isinstance(outcome, Again) == is_again
+    if isinstance(outcome, Again):
+        (outcome,) = await engine.transcribe([outcome.request])
+    assert isinstance(outcome, Hypothesis)
+    assert (text(outcome), outcome.timing.is_fallback) == (" men", is_again)

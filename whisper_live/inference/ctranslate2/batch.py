@@ -244,6 +244,7 @@ class Call:
                 tokens[prompt.forced :],
                 eot=tokenizer.eot,
             ),
+            is_open=prompt.timestamps and bool(kept) and tokens[-1] < tokenizer.eot,
             ran_out=ran_out and bool(kept),
         )
 

@@ -25,6 +25,7 @@ from whisper_live.inference.types import (
     Outcome,
     Request,
     RequestFailed,
+    RequestKind,
     Timing,
     Word,
 )
@@ -98,11 +99,21 @@ class Row:
         """
         if answer.is_echo and not self.without_prompt:
             self.doubted, self.without_prompt, self.prompt = answer, True, None
-        elif self.hops < self.widest and not answer.fits_context:
+        elif self.hops < self.widest and not self._fits_context(answer):
             self.doubted, self.is_widened = answer, True
             self.hops, self.encoded = self.widest, None
         else:
             self.answers.append(answer)
+
+    def _fits_context(self, answer: Answer) -> bool:
+        """Whether there is no sign that the audio context was too short.
+
+        base said " men" of "Mend the coat before you go out" and closed nothing: of 46
+        recordings five answers were open in 12 s, none in 30 s.  An interim reading
+        breaks off in mid-speech anyway.
+        """
+        is_interim = self.request.kind is RequestKind.PARTIAL
+        return answer.fits_context and (is_interim or not answer.is_open)
 
     def detach(self) -> None:
         """Keep this row's encoder output, let go of its neighbours'."""

@@ -56,6 +56,7 @@ class Answer:
     compression_ratio: float
     is_repeated: bool = False  # a phrase stands there twice running, or more often
     is_echo: bool = False  # it begins with words of its prompt
+    is_open: bool = False  # it ends in text, without the time that closes it
     ran_out: bool = False  # of tokens, with no time behind what was written
 
     @property

@@ -30,13 +30,14 @@ _WEAK_SPEECH = 0.25  # mean speech probability of what is mostly not speech
 # no-speech probabilities of 0.95 and 0.74. Of 43 letters and digits said by people
 # several had 0.27 to 0.46, with at most 0.53, and with that no bad logprob.
 _LITTLE_SPEECH = 0.5
-_LIKELY_SILENT = 0.6  # no-speech probability, by Whisper's own threshold
+_LIKELY_SILENT = 0.55  # no-speech probability; base wrote "You" for music at 0.58
 # A word said alone has silence around it, which Whisper counts in: of 80 digits and 72
 # letters by people tiny.en had no-speech probabilities of 0.45 to 0.9 for a seventh.
 # What is this short is judged by its strongest voice, which was 0.4 or more for all of
 # them; up to 1 s no noise got a word.  Longer noise had 0.29 to 0.37 on the mean.
 _SHORT = s_to_samples(1.0)
 _VOICE = 0.4
+_SURE_VOICE = 0.5  # of two bad scores; music that base took for "You" had 0.43
 _SYLLABLE = 4  # frames, 0.13 s
 # Frames of voice, 1 s, in a long segment of words with pauses between them, whose mean
 # is low: "Today. This morning. Goodbye." had 0.23.
@@ -75,7 +76,8 @@ def suppress(
     doubted = segment.no_speech_probability > no_speech_threshold
     unsure = segment.average_logprob < LEAST_LOGPROB
     is_short = segment.end - segment.start <= _SHORT
-    if is_final and is_short and _strongest(probabilities) >= _VOICE:
+    voice = _SURE_VOICE if doubted and unsure else _VOICE
+    if is_final and is_short and _strongest(probabilities) >= voice:
         return None
     speech = sum(probabilities) / len(probabilities) if probabilities else 1.0
     if doubted and unsure:

@@ -39,6 +39,7 @@ def segment(
         (segment(logprob=-0.7), 0.1, None),
         (segment(no_speech=0.74, logprob=-0.9), 0.36, Reason.WEAK_SPEECH),
         (segment(no_speech=0.74, logprob=-0.9), 0.6, None),
+        (segment(no_speech=0.58, logprob=-0.87), 0.28, Reason.WEAK_SPEECH),
         (segment(no_speech=0.53, logprob=-0.9), 0.33, None),
         (segment(no_speech=0.74, logprob=-0.78), 0.33, None),
         (segment(" ..."), 0.9, Reason.NO_WORDS),
@@ -60,6 +61,7 @@ def test_scores_decide_together(
         (9, 17, True, None),  # a digit said alone, as people say it
         (5, 23, True, None),
         (5, 23, False, Reason.NO_SPEECH),  # its interim text waits for that
+        (3, 23, True, Reason.NO_SPEECH),  # what music is like
         (2, 23, True, Reason.NO_SPEECH),  # a click
         (19, 63, True, Reason.NO_SPEECH),  # what noise is like
     ],

@@ -247,15 +247,18 @@ def test_a_shown_word_that_is_heard_again_stays(hypotheses: list[list[str]]) -> 
         assert len(shown) >= still
 
 
-@given(st.lists(st.lists(st.sampled_from([" a", " b", " c"]), max_size=6)))
-def test_what_is_shown_is_not_behind_for_long(hypotheses: list[list[str]]) -> None:
-    one, in_doubt = LocalAgreement(), 0
-    for words in hypotheses:
-        one.update(words)
-        shown, text = split_words(one.shown), split_words(one.text)
-        is_held = text[: len(shown[:-4])] != shown[:-4]
-        in_doubt = 0 if is_held or text[: len(shown)] == shown else in_doubt + 1
-        assert in_doubt <= 4  # three, once what was shown is too short to be held
+HYPOTHESES = st.lists(st.sampled_from([" a", " b", " c"]), max_size=6)
+
+
+@given(st.lists(HYPOTHESES), HYPOTHESES)
+def test_a_pause_shows_what_was_read_whatever_was_shown_before(
+    before: list[list[str]], words: list[str]
+) -> None:
+    one = LocalAgreement()
+    for hypothesis in before:
+        one.update(hypothesis)
+    one.show_all(words)
+    assert split_words(one.shown) == words
 
 
 def test_unspaced_scripts_agree_by_character() -> None:

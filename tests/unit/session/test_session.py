@@ -195,11 +195,11 @@ def test_only_much_newer_audio_replaces_a_waiting_partial() -> None:
 
 def test_nothing_is_read_while_the_silence_may_become_a_pause() -> None:
     harness = slow()
-    harness.hear_frames(say(0.9, frames=14))
+    harness.hear_frames(say(0.9, frames=9))
     harness.hear_frames(say(0.0, frames=4))
     assert harness.requests == []
     harness.hear_frames(say(0.9))
-    assert [r.end // FRAME_SAMPLES for r in harness.requests] == [19]
+    assert [r.end // FRAME_SAMPLES for r in harness.requests] == [14]
 
 
 def test_a_slow_queue_makes_partials_rarer_and_stops_advances() -> None:
@@ -339,8 +339,8 @@ def test_a_failed_advance_is_asked_for_again_at_the_endpoint() -> None:
 
 def test_a_pause_and_its_end_in_one_message_ask_for_nothing() -> None:
     harness = slow()
-    harness.hear_frames(say(0.9, frames=4))
-    harness.hear_frames(Frames(*_run((0.9, 2), (0.0, 6), (0.9, 2))))
+    harness.hear_frames(say(0.9, frames=3))
+    harness.hear_frames(Frames(*_run((0.9, 1), (0.0, 5), (0.9, 1))))
     assert kinds(harness) == []
 
 

@@ -17,10 +17,9 @@ from whisper_live.audio import PcmFormat, Samples
 from whisper_live.errors import DecodeError
 from whisper_live.media.mp4 import Mp4Splitter
 from whisper_live.media.ogg import OggSplitter
-from whisper_live.media.pcm import PCM_FORMATS, AnyPcmStream, PcmStream
-from whisper_live.media.rated import RATED_FORMATS, RatedStream
+from whisper_live.media.pcm import RAW_FORMATS, RawStream, raw_format
 from whisper_live.media.splitter import Splitter
-from whisper_live.media.stream import MAX_BACKLOG_BYTES, ContainerStream
+from whisper_live.media.stream import ContainerStream, keep
 from whisper_live.media.webm import WebmSplitter
 
 __all__ = ["StreamDecoder", "open_stream"]
@@ -71,18 +70,15 @@ def open_stream(audio_format: str | PcmFormat | None) -> StreamDecoder:
     """A decoder for what a handshake names.
 
     A ``PcmFormat`` that no such stream has is the protocol's to refuse.
-    ``"float32"``, ``"int16"`` and ``"uint8"``, and those of ``rated``, are taken at
-    their word.  The others
-    are decided by the first bytes: a container that shows itself wins; if none does,
-    ``"webm"``, ``"ogg"`` and ``"mp4"`` are joined in mid-stream, ``None`` (a
-    WhisperLive client that named nothing) is float32, and ``"auto"`` is refused.
+    Those of ``RAW_FORMATS`` are taken at their word.  The others are decided by the
+    first bytes: a container that shows itself wins; if none does, ``"webm"``, ``"ogg"``
+    and ``"mp4"`` are joined in mid-stream, ``None`` (a WhisperLive client that named
+    nothing) is float32, and ``"auto"`` is refused.
     """
     if isinstance(audio_format, PcmFormat):
-        return AnyPcmStream(audio_format)
-    if audio_format in PCM_FORMATS:
-        return PcmStream(audio_format)
-    if audio_format in RATED_FORMATS:
-        return RatedStream(audio_format)
+        return RawStream(raw_format(audio_format))
+    if audio_format in RAW_FORMATS:
+        return RawStream(RAW_FORMATS[audio_format])
     return _SniffedStream(audio_format)
 
 
@@ -108,9 +104,7 @@ class _SniffedStream:
         if self._stream is not None:
             self._stream.push(data)
             return
-        if len(self._first) > MAX_BACKLOG_BYTES:
-            raise DecodeError("More was sent than was decoded.", kind="backlog")
-        self._first += data
+        keep(self._first, data)
 
     def finish(self) -> None:
         self._finished = True
@@ -133,7 +127,7 @@ class _SniffedStream:
         if container in _CONTAINERS:
             return ContainerStream(container, _CONTAINERS[container]())
         if self._named is None:
-            return PcmStream("float32")
+            return RawStream(RAW_FORMATS["float32"])
         raise DecodeError(
             "The audio is neither WebM, Ogg nor MP4; name its format in audio_format.",
             kind="unknown_format",

@@ -16,10 +16,10 @@ from whisper_live.media.packets import Packet, Track
 from whisper_live.media.splitter import Splitter
 from whisper_live.media.timeline import Timeline
 
-__all__ = ["MAX_BACKLOG_BYTES", "MAX_PIECE_SAMPLES", "ContainerStream", "Output"]
+__all__ = ["ContainerStream", "Output", "keep"]
 
-MAX_PIECE_SAMPLES = 5 * SAMPLE_RATE
-MAX_BACKLOG_BYTES = 1024 * 1024
+_MAX_PIECE_SAMPLES = 5 * SAMPLE_RATE
+_MAX_BACKLOG_BYTES = 1024 * 1024
 
 _MAX_BATCH_S = 5.0
 # The splitter gets a message in slices and one call ends with the first slice that
@@ -27,6 +27,16 @@ _MAX_BATCH_S = 5.0
 _SLICE_BYTES = 64 * 1024
 _MAX_UNUSABLE = 200  # packets in a row that are damaged, empty or sent twice
 _FREE_RESTARTS = 50  # and one more for every second decoded; each builds a decoder
+
+
+def keep(waiting: bytearray, data: bytes) -> None:
+    """Put ``data`` behind what waits to be decoded.
+
+    Raises ``DecodeError`` if over a MiB is waiting already.
+    """
+    if len(waiting) > _MAX_BACKLOG_BYTES:
+        raise DecodeError("More was sent than was decoded.", kind="backlog")
+    waiting += data
 
 
 class Output:
@@ -48,9 +58,9 @@ class Output:
             self._pieces = [np.concatenate(self._pieces)]
         (samples,) = self._pieces
         self._pieces = []
-        if len(samples) > MAX_PIECE_SAMPLES:
-            self._pieces = [samples[MAX_PIECE_SAMPLES:]]
-            samples = samples[:MAX_PIECE_SAMPLES]
+        if len(samples) > _MAX_PIECE_SAMPLES:
+            self._pieces = [samples[_MAX_PIECE_SAMPLES:]]
+            samples = samples[:_MAX_PIECE_SAMPLES]
         return samples
 
 
@@ -85,9 +95,7 @@ class ContainerStream:
 
     def push(self, data: bytes) -> None:
         """Keep ``data``; raises ``DecodeError`` if over a MiB is waiting already."""
-        if len(self._waiting) > MAX_BACKLOG_BYTES:
-            raise DecodeError("More was sent than was decoded.", kind="backlog")
-        self._waiting += data
+        keep(self._waiting, data)
 
     def finish(self) -> None:
         """No more bytes will come."""

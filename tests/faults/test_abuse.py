@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
 import os
 import random
-from collections.abc import Iterator
 
 import pytest
 from websockets.asyncio.server import ServerConnection
@@ -33,6 +31,7 @@ from tests.faults.attacks import (
     open_socket,
     upgrade,
 )
+from tests.faults.collector import no_collector
 from tests.faults.process import get
 from whisper_live.server.connection import Connection
 from whisper_live.server.server import Server
@@ -140,16 +139,6 @@ async def test_resets_in_mid_message_leave_no_session() -> None:
             await quiet(server)
         page = server.metrics.render()
     assert b"whisper_live_sessions_total 100.0" in page
-
-
-@contextlib.contextmanager
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def alive() -> list[str]:

@@ -8,7 +8,6 @@ import gc
 import json
 import os
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from tests.e2e.wyoming import (
     say,
     whole,
 )
+from tests.faults.collector import no_collector
 from whisper_live.server import connection
 from whisper_live.server.connection import Connection
 from whisper_live.server.server import Server
@@ -214,16 +214,6 @@ async def test_200_connections_in_turn_and_20_at_once_leave_nothing() -> None:
         answers = await asyncio.gather(*[whole(server, SPEECH) for _ in range(20)])
         assert [answer.words for answer in answers] == [WORDS] * 20
         await quiet(server, files=files, tasks=tasks)
-
-
-@contextlib.contextmanager
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def alive() -> list[str]:

@@ -42,6 +42,7 @@ from whisper_live.server.access import (
 )
 from whisper_live.server.connection import Services
 from whisper_live.server.http import openapi
+from whisper_live.server.http.requests import Requests, limit_unread
 from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
@@ -114,28 +115,43 @@ class HttpPort:
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
-            access_log=None,
             handler_cancellation=True,  # who goes away is worked for no longer
-            auto_decompress=False,  # a bomb; see `_answer`
-            keepalive_timeout=limits.idle_timeout_s,  # and for the first headers
             shutdown_timeout=_CLOSE_S,
         )
         self._listener: asyncio.Server | None = None
 
     async def open(self) -> None:
         """Listen; raises ``OSError`` where that cannot be."""
-        listen = self._services.config.listen
+        listen, limits = self._services.config.listen, self._services.config.limits
         await self._runner.setup()
-        assert self._runner.server is not None, "it is set up"
         self._listener = await asyncio.get_running_loop().create_server(
-            self._runner.server,
+            self._connection,
             listen.host,
             max(listen.http_port, 0),
             ssl=self._tls,
-            ssl_handshake_timeout=(
-                self._services.config.limits.handshake_timeout_s if self._tls else None
-            ),
+            ssl_handshake_timeout=limits.handshake_timeout_s if self._tls else None,
+            start_serving=False,
         )
+        limit_unread(self._listener, limits.idle_timeout_s)
+        await self._listener.start_serving()
+
+    def _connection(self) -> Requests:
+        """What answers one more peer."""
+        assert self._runner.server is not None, "it is set up"
+        return Requests(
+            self._runner.server,
+            refused=self._refused,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            auto_decompress=False,  # a bomb; see `_answer`
+            # Also for the first headers.
+            keepalive_timeout=self._services.config.limits.idle_timeout_s,
+        )
+
+    def _refused(self, request: web.BaseRequest) -> None:
+        """A peer speaks no HTTP."""
+        log_refusal(logger, "bad_http", peer=_peer(request))
+        self._services.metrics.error("bad_http")
 
     @property
     def port(self) -> int:

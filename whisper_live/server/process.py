@@ -114,14 +114,18 @@ def _load_and_serve(
     config: Config, listener: socket.socket | None, reread: Callable[[], Config]
 ) -> int:
     systemd.notify("STATUS=loading the model")
-    with _described(config) as wyoming:
+    with contextlib.ExitStack() as loading:
+        wyoming = loading.enter_context(_described(config))
         engine, detector = load_engine(config, logger.info)
-    if config.engine.model == models.AUTO and engine.info.weights:
-        # From here on it is as if the model had been named: in the records of sessions,
-        # and where --models or --final-model name the same one.
-        chosen = replace(config.engine, model=engine.info.model)
-        config = replace(config, engine=chosen)
-    return asyncio.run(_serve(config, engine, detector, listener, wyoming, reread))
+        if config.engine.model == models.AUTO and engine.info.weights:
+            # From here on it is as if the model had been named: in the records of
+            # sessions, and where --models or --final-model name the same one.
+            chosen = replace(config.engine, model=engine.info.model)
+            config = replace(config, engine=chosen)
+        serving = _serve(
+            config, engine, detector, listener, wyoming, reread, loading.close
+        )
+        return asyncio.run(serving)
 
 
 @contextlib.contextmanager
@@ -155,7 +159,9 @@ async def _serve(
     listener: socket.socket | None,
     wyoming: socket.socket | None,
     reread: Callable[[], Config],
+    is_open: Callable[[], None],
 ) -> int:
+    """``is_open`` is called when the server listens; the exit code of the command."""
     server = Server(
         config,
         engine=engine,
@@ -178,6 +184,7 @@ async def _serve(
     gc.collect()
     gc.freeze()
     async with server, _announced(config):
+        is_open()
         _announce(config, engine, server)
         lost = asyncio.create_task(server.worker.lost.wait())
         told = asyncio.create_task(stop.wait())

@@ -88,14 +88,11 @@ class Prompts:
         Raises ``WindowRejected`` for options that cannot be written as tokens.
         """
         tokenizer = self.tokenizer(language, options.task)
-        first = slice(MOST_CHARACTERS)  # of hotwords; of a text the last
+        first = slice(MOST_CHARACTERS)  # of a previous text the last
         hotwords = self._encode("hotwords", options.hotwords, first)[:MOST_HOTWORDS]
         previous = self._encode("prompt", options.prompt)
-        prefix = self._encode("prefix", options.prefix)
-        if len(prefix) > MOST_PREFIX:
-            raise WindowRejected(
-                f"the prefix has {len(prefix)} tokens; at most {MOST_PREFIX} fit"
-            )
+        prefix = self._encode("prefix", options.prefix, first, spaced=False)
+        del prefix[MOST_PREFIX:]
         context = context_tokens(hotwords, previous)
         if context:
             context = [tokenizer.sot_prev, *context]
@@ -114,15 +111,23 @@ class Prompts:
         )
 
     def _encode(
-        self, name: str, text: str, kept: slice = slice(-MOST_CHARACTERS, None)
+        self,
+        name: str,
+        text: str,
+        kept: slice = slice(-MOST_CHARACTERS, None),
+        *,
+        spaced: bool = True,
     ) -> list[int]:
+        """Its tokens; ``spaced`` as text that follows other text."""
         if not isinstance(text, str):
             raise WindowRejected(f"{name} must be text, not {type(text).__name__}")
         # JSON may hold halves of characters, which no tokenizer takes
-        text = text[kept].encode(errors="ignore").decode().strip()
-        if not text:
+        text = text[kept].encode(errors="ignore").decode()
+        if not text.strip():
             return []
-        ids: list[int] = self._tokens.encode(" " + text, add_special_tokens=False).ids
+        if spaced:
+            text = f" {text.strip()}"
+        ids: list[int] = self._tokens.encode(text, add_special_tokens=False).ids
         eot = self.tokenizer("en").eot
         return [token for token in ids if token < eot]  # no specials from clients
 

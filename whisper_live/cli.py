@@ -135,12 +135,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.observability import log
-    from whisper_live.server import process as daemon
+    from whisper_live.server.signals import Signals
 
-    try:
-        return daemon.run(config, arguments.reread)
-    finally:
-        log.flush()  # before the line that says why it could not go on
+    log.setup(config.log)
+    with Signals() as signals:
+        from whisper_live.server import process as daemon  # takes a second
+
+        try:
+            return daemon.run(config, signals, arguments.reread)
+        finally:
+            log.flush()  # before the line that says why it could not go on
 
 
 def _models(config: Config, arguments: argparse.Namespace) -> int:

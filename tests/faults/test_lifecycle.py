@@ -39,6 +39,7 @@ from whisper_live.inference.types import Outcome, Request
 from whisper_live.server import process, recorder, systemd
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.process import run
+from whisper_live.server.signals import Signals
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
 
@@ -101,6 +102,25 @@ async def test_the_drain_has_a_limit() -> None:
             closing = asyncio.create_task(server.close())
             assert await peer.rest() == 1012
             await asyncio.wait_for(closing, 10)
+
+
+@pytest.mark.parametrize(
+    ("moment", "signum"),
+    [
+        ("start", "SIGINT"),
+        ("load", "SIGTERM"),
+        ("listen", "SIGINT"),
+        ("exit", "SIGTERM"),
+    ],
+)
+async def test_told_to_stop_at_any_moment_it_exits_with_0_and_its_last_line(
+    moment: str, signum: str, tmp_path: Path
+) -> None:
+    program = ("-m", "tests.faults.stopping_itself", moment, signum)
+    flags = ("--engine", "oracle", *PORTS)
+    async with daemon(tmp_path, *flags, program=program, wait=False) as server:
+        assert await server.ended() == 0
+    assert re.search(r" whisper_live.server stopped after \d+ s\n$", server.log)
 
 
 async def test_every_line_is_json_where_the_log_is(tmp_path: Path) -> None:
@@ -561,7 +581,7 @@ def test_an_inherited_socket_on_all_addresses_is_an_exposure(
     with socket.create_server(("0.0.0.0", 0)) as everywhere:
         monkeypatch.setattr(systemd, "inherited_socket", lambda: everywhere)
         with pytest.raises(ConfigError, match="--keys-file"):
-            run(Config())
+            run(Config(), Signals(), Config)
 
 
 def fill_disk(descriptor: int) -> None:

@@ -158,6 +158,31 @@ def test_doctor_sees_who_has_the_port(capsys: Capture) -> None:
     assert f"whisper-live status --port {port}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("http_port", ["0", "-1"])
+def test_doctor_calls_no_port_free_that_is_none(
+    http_port: str, capsys: Capture
+) -> None:
+    flags = ("--engine", "oracle", "--port", "0", "--http-port", http_port)
+    assert cli.main(["doctor", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [line.split(maxsplit=2)[2] for line in lines if " port " in line[:12]]
+    any_free = "any free port of 127.0.0.1 will do"
+    second = any_free if http_port == "-1" else "the HTTP port is off"
+    assert said == [any_free, second]
+
+
+def test_doctor_sees_two_ports_that_are_one(capsys: Capture) -> None:
+    with socket.socket() as kept:  # bound and not listened on: with SO_REUSEADDR free
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = str(kept.getsockname()[1])
+        flags = ("--engine", "oracle", "--port", port, "--http-port", port)
+        assert cli.main(["doctor", *flags]) == 1
+    assert f"bad  port      port and http-port are both {port}" in (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "line"),
     [

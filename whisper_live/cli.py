@@ -27,6 +27,7 @@ from whisper_live.config.sources import (
     Setting,
     add_settings,
     all_settings,
+    blamed,
     build_config,
     count,
     file_options,
@@ -99,7 +100,10 @@ class Command:
         """What its parser settled on, and what is fixed."""
         names = [each.field.name for each in self.settings()]
         chosen = {name: getattr(arguments, name) for name in names}
-        return build_config({**chosen, **self.fixed})
+        try:
+            return build_config({**chosen, **self.fixed})
+        except ConfigError as error:
+            raise blamed(error, arguments.sources) from None
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -175,6 +175,57 @@ def test_bad_file_is_named_with_its_fault(
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("port", "many", "{}: invalid int value: 'many'"),
+        ("port", "70000", "port must be at most 65535 ({})"),
+        ("engine", "orcale", "{}: invalid choice: 'orcale'"),
+        ("hangover-ms", "nan", "{}: invalid number value: 'nan'"),
+        ("hangover-ms", "7", "hangover-ms must be 0 or at least 100 ({})"),
+        ("vad-release", "0.9", "vad-release must not be above vad-threshold ({})"),
+        ("vad-threshold", "0.1", "must not be above vad-threshold ({})"),
+        ("models", "*", "models must name each model; there is no * for all ({})"),
+        ("trusted-proxies", "no", "trusted-proxies: 'no' must be an address"),
+    ],
+)
+def test_what_is_wrong_is_looked_for_where_it_stands(
+    served: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    key: str,
+    value: str,
+    fault: str,
+) -> None:
+    variable = f"WHISPER_LIVE_{key.replace('-', '_').upper()}"
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("WHISPER_LIVE_MODEL", "tiny")  # the word is in some messages
+    assert cli.main(["serve"]) == 2
+    error = capsys.readouterr().err
+    assert fault.format(f"{variable} in the environment") in error
+    assert f"{variable} in the environment" in error and "--" not in error[:50]
+
+    monkeypatch.delenv(variable)
+    settings = tmp_path / "some.toml"
+    settings.write_text(f'{key} = "{value}"\n')
+    assert cli.main(["serve", "--config", str(settings)]) == 2
+    error = capsys.readouterr().err
+    assert fault.format(f"{key} in {settings}") in error
+    assert f"{key} in {settings}" in error
+    assert cli.main(["serve", f"--{key}", value]) == 2  # which is a flag's fault
+    assert "(WHISPER" not in capsys.readouterr().err
+
+
+def test_a_switch_of_the_file_that_is_none_is_told_with_its_file(
+    served: Recorder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").write_text("insecure = 'perhaps'\n")
+    assert cli.main(["serve"]) == 2
+    error = capsys.readouterr().err
+    assert "whisper-live.toml: insecure must be true or false" in error
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (ConfigError("no such model"), 2),

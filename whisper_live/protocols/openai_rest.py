@@ -29,8 +29,9 @@ from whisper_live.errors import (
 )
 from whisper_live.inference.types import HypothesisSegment, Task, Word
 from whisper_live.protocols.jsonl import dropped_object, word_object
+from whisper_live.protocols.languages import language_name
 from whisper_live.protocols.whisperlive.client import handshake
-from whisper_live.protocols.whisperlive.handshake import language_name, read_options
+from whisper_live.protocols.whisperlive.handshake import read_options
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Dropped, Segment, Update
 

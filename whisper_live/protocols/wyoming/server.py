@@ -39,8 +39,8 @@ from whisper_live.protocols.base import (
     Message,
     Protocol,
 )
+from whisper_live.protocols.languages import language_code
 from whisper_live.protocols.lenient_json import LenientObject, quote
-from whisper_live.protocols.whisperlive.handshake import language_code
 from whisper_live.protocols.wyoming.events import read_event, write_event
 from whisper_live.protocols.wyoming.info import NAME
 from whisper_live.session.events import EndOfAudio

@@ -36,6 +36,7 @@ from whisper_live.config.sources import (
     settings_table,
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
+from whisper_live.protocols.languages import DETECT, language_code, unknown_language
 from whisper_live.server.process_limits import explain
 
 __all__ = ["COMMANDS", "Command", "ExitCode", "build_parser", "main"]
@@ -225,6 +226,23 @@ def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _language(text: str) -> str | None:
+    """A language's code for argparse, None to have it detected; as in a handshake."""
+    if text.strip().lower() in DETECT:
+        return None
+    if (code := language_code(text)) is None:
+        raise argparse.ArgumentTypeError(unknown_language(text))
+    return code
+
+
+def _language_argument(
+    parser: Any, help: str = "detected unless given", default: str | None = None
+) -> None:
+    parser.add_argument(
+        "--language", type=_language, metavar="CODE", default=default, help=help
+    )
+
+
 def _stream_arguments(parser: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="the recording to play")
     parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
@@ -356,9 +374,7 @@ def _capacity_arguments(parser: Any) -> None:
         default="int16",
         help="send raw samples or WebM/Opus",
     )
-    parser.add_argument(
-        "--language", metavar="CODE", default="en", help="that the clients ask for"
-    )
+    _language_argument(parser, "that the clients ask for", "en")
     parser.add_argument("--start", type=int, default=1, help="streams of the first try")
     parser.add_argument("--most", type=int, default=256, help="streams not to exceed")
     parser.add_argument(
@@ -393,7 +409,7 @@ def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="recordings like yours"
     )
-    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    _language_argument(parser)
     parser.add_argument(
         "--write", metavar="FILE", help="put audio-context into this settings file"
     )
@@ -410,7 +426,7 @@ def _ca_argument(parser: Any) -> None:
 
 
 def _speech_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    _language_argument(parser)
     parser.add_argument(
         "--task",
         choices=("transcribe", "translate"),

@@ -128,6 +128,12 @@ def test_every_type_of_setting_survives_every_source(
         (["serve", "--vad-gian", "2"], "did you mean --vad-gain?"),
         (["stream", "a", "--spede", "2"], "did you mean --speed?"),
         (["serv"], "; did you mean serve?"),
+        *(
+            ([command, "a", "--language", language], f'language "{language}": use an')
+            for command in ("stream", "transcribe", "audio-context")
+            for language in ("klingon", "null")
+        ),
+        (["capacity", "--language", "klingon"], "or auto to have it detected"),
         (["serve", "--engine", "orcale"], "; did you mean oracle?"),
         (["serve", "--vad-release", "0.9"], "vad-release must not be above"),
         (["serve", "--config", "absent.toml"], "absent.toml"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["LANGUAGES", "language_code", "language_name"]
+from whisper_live.protocols.lenient_json import quote
+
+__all__ = ["DETECT", "LANGUAGES", "language_code", "language_name", "unknown_language"]
+
+DETECT = ("", "auto")  # what stands for no choice, beside null where there is one
 
 # The languages Whisper knows, with their English names, which are accepted as well.
 _LANGUAGE_NAMES: dict[str, str] = dict(entry.split(":") for entry in """
@@ -38,3 +42,11 @@ def language_code(given: str) -> str | None:
     plain = given.strip().lower().replace("_", "-").split("-")[0]  # en-US, pt_BR
     code = _LANGUAGE_CODES.get(plain, plain)
     return code if code in _LANGUAGE_NAMES else None
+
+
+def unknown_language(given: str) -> str:
+    """What to tell whoever names a language that is none, wherever it is named."""
+    return (
+        f"Unknown language {quote(given)}: use an ISO 639-1 code such as en, or auto "
+        "to have it detected."
+    )

@@ -173,7 +173,7 @@ class OpenAIRealtime(Protocol):
                     self._replies.append(self._updated())
                     return Configure(self._options())
         except HandshakeError as error:
-            raise ProtocolError(error.detail, kind="realtime_event") from error
+            raise ProtocolError(error.detail, kind=error.kind) from error
         return None
 
     def _update(self, values: Mapping[str, Any]) -> None:

@@ -459,6 +459,12 @@ _TURNED_AWAY = {
     "rate": "There are too many requests, or too much audio, in a minute.",
     "draining": "The server is restarting.",
 }
+# Values that a handshake would not take either: which field, and what is wrong with it.
+_VALUES = {
+    "handshake_language": ("language", "unsupported_language"),
+    "handshake_eagerness": ("eagerness", "invalid_value"),
+    "handshake_type": (None, "invalid_type"),
+}
 _OF_ONE_CALLER = ("address", "key", "rate")
 
 
@@ -475,7 +481,8 @@ def failure_of(error: WhisperLiveError) -> Failure:
         case LimitExceeded():
             return Failure(413, error.detail, param="file", code=error.kind)
         case ClientError():
-            return Failure(400, error.detail, code=error.kind)
+            param, code = _VALUES.get(error.kind, (None, error.kind))
+            return Failure(400, error.detail, param=param, code=code)
         case Overloaded():
             message = _TURNED_AWAY.get(error.kind, f"The server is busy: {error}.")
             after_s = max(math.ceil(60 * error.wait_minutes), 1)

@@ -17,8 +17,13 @@ from whisper_live.config.model import SpeechConfig, StreamConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task
 from whisper_live.protocols.base import Hello, for_model
-from whisper_live.protocols.languages import LANGUAGES, language_code
-from whisper_live.protocols.lenient_json import LenientObject, load_object, quote
+from whisper_live.protocols.languages import (
+    DETECT,
+    LANGUAGES,
+    language_code,
+    unknown_language,
+)
+from whisper_live.protocols.lenient_json import LenientObject, load_object
 from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
@@ -227,15 +232,11 @@ def _parse_uid(keys: LenientObject) -> str:
 
 def _parse_language(keys: LenientObject) -> str | None:
     given = keys.text("language").strip().lower()
-    if given in ("", "auto"):
+    if given in DETECT:
         return None
     code = language_code(given)
     if code is None:
-        raise HandshakeError(
-            f"Unknown language {quote(given)}: use an ISO 639-1 code such as en, "
-            "or null to have it detected.",
-            kind="handshake_language",
-        )
+        raise HandshakeError(unknown_language(given), kind="handshake_language")
     return code
 
 

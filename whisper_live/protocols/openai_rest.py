@@ -53,6 +53,7 @@ __all__ = [
     "models_body",
     "read_wishes",
     "verbose_body",
+    "warnings",
 ]
 
 SUBTITLES = ("srt", "vtt")
@@ -244,6 +245,7 @@ class Result:
 
     language: str | None = None  # as it was chosen, then as it was detected
     duration_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     heard: list[HypothesisSegment] = field(default_factory=list)
@@ -308,9 +310,7 @@ def json_body(result: Result, wishes: Wishes) -> dict[str, Any]:
         content["languages"] = [{"code": result.language}]
     if wishes.has_logprobs:
         content["logprobs"] = _logprobs(result.words)
-    if result.dropped:
-        content["dropped"] = [dropped_object(span) for span in result.dropped]
-    return content | {"usage": _usage(result)}
+    return content | _shortcomings(result) | {"usage": _usage(result)}
 
 
 def verbose_body(result: Result, wishes: Wishes) -> dict[str, Any]:
@@ -333,9 +333,23 @@ def verbose_body(result: Result, wishes: Wishes) -> dict[str, Any]:
         ]
     if wishes.has_logprobs:
         content["logprobs"] = _logprobs(result.words)
+    return content | _shortcomings(result) | {"usage": _usage(result)}
+
+
+def _shortcomings(result: Result) -> dict[str, Any]:
+    """Keys that are there only if there is something to say."""
+    content: dict[str, Any] = {}
     if result.dropped:
         content["dropped"] = [dropped_object(span) for span in result.dropped]
-    return content | {"usage": _usage(result)}
+    if result.warnings:
+        content["warnings"] = result.warnings
+    return content
+
+
+def warnings(why: Mapping[str, str]) -> list[str]:
+    """Sentences about wishes that are not fulfilled, by their names in a handshake."""
+    own = {"initial_prompt": "prompt"}  # other names
+    return [f"{own.get(name, name)}: {text}" for name, text in why.items()]
 
 
 def _segment(

@@ -308,10 +308,13 @@ async def test_each_refusal_is_one_line_with_kind_and_peer(
                 "Authorization": f"Bearer {key}",
             }
             assert await asyncio.to_thread(metrics_status, server.port, headers) == 401
-        for changes in ({"token": "wrong"}, {"token": KEY, "task": "dance"}):
+        said: list[str] = []
+        for changes in ({}, {"token": "wrong"}, {"token": KEY, "task": "dance"}):
             async with client(server) as peer:
                 await peer.hello(**changes)
                 assert await peer.rest() == 1008
+                said.append(peer.messages[-1]["message"])
+        assert "--key" in said[0] and "not one of this server's" in said[1]
         async with client(server) as peer:
             await peer.send("no handshake")
             assert await peer.rest() == 1008
@@ -322,6 +325,7 @@ async def test_each_refusal_is_one_line_with_kind_and_peer(
         "kind=foreign_origin peer=203.0.113.2",
         "kind=metrics peer=203.0.113.3",
         "kind=wrong_key peer=203.0.113.3",
+        "kind=no_key peer=127.0.0.1",
         "kind=wrong_key peer=127.0.0.1",
         "kind=handshake_task peer=127.0.0.1",
         "kind=handshake_json peer=127.0.0.1",

@@ -193,9 +193,17 @@ class Connection:
         access = self._services.access
         if not access.needs_key or self._caller.key_name is not None:
             return
+        if not hello.token:
+            raise HandshakeError(
+                'A key is needed: --key, a header "Authorization: Bearer KEY", or '
+                '"token" in the first message.',
+                kind="no_key",
+            )
         name = access.key_name(hello.token)
         if name is None:
-            raise HandshakeError("a valid key is needed", kind="wrong_key")
+            raise HandshakeError(
+                "The key is not one of this server's.", kind="wrong_key"
+            )
         self._caller = replace(self._caller, key_name=name)
 
     async def _hold(self, name: str) -> Model:

@@ -23,6 +23,7 @@ from whisper_live.config.model import AccessConfig, Config
 from whisper_live.config.sources import (
     ENVIRONMENT_PREFIX,
     CommandParser,
+    HelpOfAll,
     Parser,
     Setting,
     add_settings,
@@ -115,6 +116,9 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--help-all", action=HelpOfAll, help="show this, and where all settings are"
+    )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )
@@ -530,7 +534,8 @@ COMMANDS = {
         ),
         Command(
             "key",
-            "make a key for a client and add it to the file of keys",
+            "make a key for a client and add it to the file of keys, which --keys-file "
+            "must name here, if no variable and no settings file does",
             _key,
             groups=("access",),
             fixed={

@@ -136,7 +136,19 @@ def test_every_type_of_setting_survives_every_source(
         (["capacity", "--language", "klingon"], "or auto to have it detected"),
         (["serve", "--engine", "orcale"], "; did you mean oracle?"),
         (["serve", "--vad-release", "0.9"], "vad-release must not be above"),
-        (["serve", "--config", "absent.toml"], "absent.toml"),
+        (
+            ["serve", "--config", "absent.toml"],
+            "whisper-live: cannot read the settings in absent.toml: No such file or "
+            "directory\n",
+        ),
+        (
+            ["serve", "--config", "."],
+            "whisper-live: cannot read the settings in .: Is a directory\n",
+        ),
+        (["serve", "tiny.en"], "arguments: tiny.en; did you mean --model tiny.en?"),
+        (["replay", "a", "b"], "unrecognized arguments: b (see"),
+        (["capacity", "--url", "ftp://b"], "ftp://b: a server's URL begins with"),
+        (["status", "--url", "ftp://b"], "ftp://b: a server's URL begins with ws://"),
         (["dance"], "invalid choice: 'dance'"),
         ([], "required: COMMAND"),
     ],
@@ -309,6 +321,38 @@ def test_a_command_of_few_settings_shows_them(
     flags = flags_in_help(capsys, "stream", "--help")
     assert flags[-3:] == ["--config", "--host", "--port"]
     assert "--help-all" not in flags
+
+
+def test_a_settings_file_that_cannot_be_read_is_one_line(
+    served: Recorder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").mkdir()
+    assert cli.main(["serve"]) == 2
+    assert capsys.readouterr().err == (
+        "whisper-live: cannot read the settings in whisper-live.toml: "
+        "Is a directory\n"
+    )
+
+
+def test_help_ends_with_flags_and_variables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for argv in (["serve", "--help"], ["serve", "--help-all"], ["stream", "--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(argv)
+        told = capsys.readouterr().out
+        assert "In general" not in told and told.count("[env var:") > 1
+
+
+def test_help_all_without_a_command_says_where_settings_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help-all"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: whisper-live ")
+    assert told.endswith("of a command: whisper-live COMMAND --help-all\n")
 
 
 def test_help_and_version_load_nothing_heavy() -> None:

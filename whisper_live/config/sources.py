@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from whisper_live.errors import ConfigError
 __all__ = [
     "CommandParser",
     "ENVIRONMENT_PREFIX",
+    "HelpOfAll",
     "Parser",
     "Setting",
     "add_settings",
@@ -154,9 +156,17 @@ class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # unt
 
     def error(self, message: str) -> NoReturn:
         """As ``Parser``'s; what was no flag is not called one."""
+        if isinstance(sys.exc_info()[1], ConfigError):  # `_open` has said it
+            raise
         wrong = re.match(r"argument (--[\w-]+)\S*: (.*)", message, re.DOTALL)
         place = wrong and self._sources().get(wrong[1].lstrip("-").replace("-", "_"))
         Parser.error(self, f"{place}: {wrong[2]}" if wrong and place else message)
+
+    def format_help(self) -> str:
+        """argparse's; configargparse has a last line of its own, without the file."""
+        text: str = super().format_help()  # it puts variables into the help of flags
+        head, last, _ = text.rpartition("\n In general, command-line values override")
+        return head if last else text
 
     def _sources(self) -> dict[str, str]:
         """Where the values came from that no flag gave, by field, in words."""
@@ -183,6 +193,8 @@ class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # unt
         if unknown:
             flag = next((each for each in unknown if each.startswith("--")), "")
             hint = did_you_mean(flag.partition("=")[0], self._option_string_actions)
+            if not flag and "--model" in self._option_string_actions:
+                hint = f"; did you mean --model {unknown[0]}?"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 
@@ -209,8 +221,17 @@ def file_options(settings: Sequence[Setting]) -> dict[str, Any]:
     return {
         "config_file_parser_class": _SettingsFile(frozenset(s.key for s in settings)),
         "default_config_files": [SETTINGS_FILE],
+        "config_file_open_func": _open,
         "ignore_unknown_config_file_keys": True,  # _SettingsFile has checked them
     }
+
+
+def _open(path: str) -> IO[str]:
+    try:
+        return open(path, encoding="utf-8")
+    except OSError as error:
+        what = f"cannot read the settings in {path}: {error.strerror}"
+        raise ConfigError(what) from error
 
 
 class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # untyped
@@ -246,6 +267,18 @@ class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # u
             if key in switches and str(value).lower() not in _SWITCHED:
                 raise ConfigError(f"{stream.name}: {key} must be true or false")
         return {key: str(content[key]) for key in content if key in self._used}
+
+
+class HelpOfAll(argparse.Action):
+    """``--help`` of the program, and where a command's settings are."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
+        parser.print_help()
+        print(f"\nthe settings of a command: {parser.prog} COMMAND --help-all")
+        parser.exit()
 
 
 class _HelpAll(argparse.Action):

@@ -287,8 +287,17 @@ def read_keys(path: Path) -> dict[str, bytes]:
     """
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot read the key file {path}: {error}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"cannot read the key file {path}: there is none; whisper-live key NAME "
+            f"--keys-file {path} makes it"
+        ) from error
+    except OSError as error:
+        what = f"cannot read the key file {path}: {error.strerror}"
+        raise ConfigError(what) from error
+    except UnicodeError as error:
+        what = f"cannot read the key file {path}: it is no text in UTF-8"
+        raise ConfigError(what) from error
     keys: dict[str, bytes] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):

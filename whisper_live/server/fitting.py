@@ -6,6 +6,7 @@ from whisper_live.inference.engine import Counting
 from whisper_live.inference.model_registry import Model
 from whisper_live.protocols.base import for_model, unmet
 from whisper_live.session.options import SessionOptions
+from whisper_live.text.counted import counted
 
 __all__ = ["cut_texts", "fitted"]
 
@@ -30,7 +31,11 @@ def cut_texts(options: SessionOptions, engine: Counting) -> dict[str, str]:
     first, last = engine.characters_read(hotwords=hotwords, prompt=prompt)
     why: dict[str, str] = {}
     if first < len(hotwords):
-        why["hotwords"] = f"the model reads only the first {first} characters"
+        why["hotwords"] = (
+            f"the model reads only the first {counted(first, 'character')}"
+        )
     if last < len(prompt):
-        why["initial_prompt"] = f"the model reads only the last {last} characters"
+        why["initial_prompt"] = (
+            f"the model reads only the last {counted(last, 'character')}"
+        )
     return why

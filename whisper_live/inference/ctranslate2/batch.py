@@ -35,6 +35,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     without_open_end,
 )
 from whisper_live.inference.types import DecodeOptions, Timing
+from whisper_live.text.counted import counted
 
 __all__ = ["Call", "HOPS_PER_S", "begin", "rejection"]
 
@@ -139,7 +140,8 @@ class Call:
                     raise explain(error, "in use") from error
                 if out_of_memory(error):
                     self._most_hops = sum(row.hops for row in part) // 2
-                    log.warning("out of memory with %d rows: halving", len(part))
+                    size = counted(len(part), "row")
+                    log.warning("out of memory with %s: halving", size)
                 if len(part) == 1:
                     part[0].fail(rejection(error))
                 else:

@@ -18,6 +18,7 @@ from faster_whisper.transcribe import get_suppressed_tokens
 
 from whisper_live.errors import WindowRejected
 from whisper_live.inference.types import DecodeOptions, Task
+from whisper_live.text.counted import counted
 
 __all__ = ["CONTEXT_LENGTHS", "Prompt", "Prompts", "context_tokens"]
 
@@ -94,7 +95,8 @@ class Prompts:
         prefix = self._encode("prefix", options.prefix)
         if len(prefix) > MOST_PREFIX:
             raise WindowRejected(
-                f"the prefix has {len(prefix)} tokens; at most {MOST_PREFIX} fit"
+                f"the prefix has {counted(len(prefix), 'token')}; at most "
+                f"{MOST_PREFIX} fit"
             )
         context = context_tokens(hotwords, previous)
         if context:

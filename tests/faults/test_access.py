@@ -191,6 +191,24 @@ async def test_sessions_of_one_address_are_counted_behind_a_proxy_too() -> None:
                 assert (await other.next())["message"] == "SERVER_READY"
 
 
+async def test_a_host_with_a_64_of_ipv6_has_the_sessions_of_one_address() -> None:
+    def come(server: Server, address: str) -> Any:
+        return client(server, additional_headers={"X-Forwarded-For": address})
+
+    config = quick(max_sessions_per_address=1)
+    access = AccessConfig(trusted_proxies="127.0.0.0/8")
+    async with running(dataclasses.replace(config, access=access)) as server:
+        async with come(server, "2001:db8::1") as first:
+            await first.hello()
+            await first.next()
+            async with come(server, "2001:db8::2") as same:
+                await same.hello()
+                assert (await same.next())["status"] == "WAIT"
+            async with come(server, "2001:db8:0:1::1") as other:
+                await other.hello()
+                assert (await other.next())["message"] == "SERVER_READY"
+
+
 # -------------------------------------------------------------------- Origin and Host
 
 SAME = "http://127.0.0.1:9090"

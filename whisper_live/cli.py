@@ -38,7 +38,7 @@ from whisper_live.config.sources import (
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
 from whisper_live.protocols.languages import DETECT, language_code, unknown_language
-from whisper_live.server.process_limits import explain
+from whisper_live.server.process_limits import check_room_to_start, explain
 
 __all__ = ["COMMANDS", "Command", "ExitCode", "build_parser", "main"]
 
@@ -146,6 +146,8 @@ def _serve(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.observability import log
     from whisper_live.server.signals import Signals
 
+    if config.engine.engine == "local":
+        check_room_to_start()  # the libraries themselves may find no room to say so
     log.setup(config.log)
     with Signals() as signals:
         from whisper_live.server import process as daemon  # takes a second

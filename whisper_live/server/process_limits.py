@@ -18,8 +18,8 @@ _MB = 1_000_000
 # warm-up alone 230 MB with the demo model, 320 with tiny.en, 280 with base (2 cores).
 _ROOM_MB = 450
 # With less no model is loaded: the demo model, the smallest, is at 1602 on two cores
-# when there is room for its calls.  Below 1100 or so a thread of CTranslate2's that finds
-# no room ends the process with SIGABRT.
+# when there is room for its calls.  Below 1100 or so a thread of CTranslate2's that
+# finds no room ends the process with SIGABRT.
 _LEAST_MB = 1400
 
 

@@ -129,4 +129,4 @@ async def test_stream_prints_what_the_server_warns_of(
         argv = ["stream", str(path), "--url", f"ws://127.0.0.1:{server.port}"]
         argv += ["--language", "de", "--speed", "20"]
         assert await asyncio.to_thread(cli.main, argv) == 0
-    assert f"warning: language: {NONSENSE}\n" in capsys.readouterr().err
+    assert f": language: {NONSENSE}\n" in capsys.readouterr().err

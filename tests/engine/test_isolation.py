@@ -211,7 +211,7 @@ async def _on_one_lane(
 
 
 async def test_a_row_too_large_for_memory_fails_alone(
-    nano: CTranslate2Engine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault(prompts: Sequence[Sequence[int]]) -> None:
         raise MemoryError("std::bad_alloc")
@@ -220,6 +220,7 @@ async def test_a_row_too_large_for_memory_fails_alone(
     (outcome,) = await nano.transcribe([request(audio, GOOD)])
     assert isinstance(outcome, RequestFailed)
     assert outcome.error.kind == "out_of_memory"
+    assert "out of memory with 1 row: halving" in caplog.text
 
 
 async def test_a_lost_device_is_not_blamed_on_rows(

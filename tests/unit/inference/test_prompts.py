@@ -100,6 +100,26 @@ def test_of_long_hotwords_the_first_are_kept(prompts: Prompts) -> None:
     assert read.startswith(" Name0, Name1, Name2")
 
 
+def test_what_is_read_of_texts_is_what_stands_before_a_row(prompts: Prompts) -> None:
+    names = ", ".join(f"Name{number}" for number in range(400))
+    text = " ".join(f"number {number}" for number in range(400))
+    first, last = prompts.characters_read(names, text)
+    cut = DecodeOptions(hotwords=names[:first], prompt=text[-last:])
+    assert prompts.build(cut, "en") == prompts.build(
+        DecodeOptions(hotwords=names, prompt=text), "en"
+    )
+    assert 0 < first < len(names) and 0 < last < len(text)
+    one_more = DecodeOptions(hotwords=names[: first + 8])
+    assert prompts.characters_read(one_more.hotwords, "") == (first, 0)
+
+
+def test_short_texts_are_read_whole(prompts: Prompts) -> None:
+    assert prompts.characters_read("Ada, Babbage", "about engines") == (12, 13)
+    assert prompts.characters_read("", "") == (0, 0)
+    special = "<|de|>" * 500  # which no client can say: it is no token of a text
+    assert prompts.characters_read("", special) == (0, 3000)
+
+
 def test_languages(prompts: Prompts) -> None:
     assert {"en", "de", "ja"} <= set(prompts.languages)
     assert prompts.language(DecodeOptions(language="de")) == "de"

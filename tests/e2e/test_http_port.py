@@ -65,6 +65,7 @@ async def test_the_models_are_listed_and_any_name_stands_for_the_main_one() -> N
     [
         ("GET", "/nothing", 404, "unknown_url"),
         ("GET", "/v1/nothing", 404, "unknown_url"),
+        ("GET", "/nothing%0a", 404, "unknown_url"),
         ("POST", "/v1/models", 405, "method"),
     ],
 )

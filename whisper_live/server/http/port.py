@@ -107,7 +107,7 @@ class HttpPort:
             resource.canonical: ", ".join(route.method for route in resource)
             for resource in app.router.resources()
         }
-        app.router.add_route("*", "/{path:.*}", self._other)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._other)
         limits = services.config.limits
         self._quota = Quota(limits, clock=asyncio.get_running_loop().time)
         self._pool = started_pool(limits.ingest_threads, "upload")
@@ -201,8 +201,11 @@ class HttpPort:
             return _failed(failure_of(error))
         except WhisperLiveError as error:
             return _failed(failure_of(error))
-        except (web.HTTPException, ConnectionError):
-            raise  # aiohttp's own answers, and who is gone
+        except web.HTTPException as error:  # aiohttp's own, as for a bad handshake
+            code = HTTPStatus(error.status).name.lower()
+            return _failed(Failure(error.status, error.reason, code=code))
+        except ConnectionError:
+            raise  # who is gone
         except Exception as error:
             logger.error("a request failed", exc_info=error)
             self._services.metrics.error("internal")

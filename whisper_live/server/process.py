@@ -188,16 +188,19 @@ async def _serve(
     # What is loaded by now stays: collections during service need not look at it.
     gc.collect()
     gc.freeze()
-    async with server, _announced(config):
+    async with server:
         is_open()
-        _announce(config, engine, server)
-        lost = asyncio.create_task(server.worker.lost.wait())
-        told = asyncio.create_task(stop.wait())
-        await asyncio.wait({lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED)
-        systemd.notify("STOPPING=1\nSTATUS=draining")
-        logger.info("stopping")
-        for task in (lost, told):
-            task.cancel()
+        async with _announced(config):
+            _announce(config, engine, server)
+            lost = asyncio.create_task(server.worker.lost.wait())
+            told = asyncio.create_task(stop.wait())
+            await asyncio.wait(
+                {lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED
+            )
+            systemd.notify("STOPPING=1\nSTATUS=draining")
+            logger.info("stopping")
+            for task in (lost, told):
+                task.cancel()
     log_stopped(signals.began)
     if watchdog.done():
         logger.error("the watchdog is fed no more", exc_info=watchdog.exception())

@@ -50,7 +50,7 @@ async def deliver(
 class _Resolver(aiohttp.ThreadedResolver):
     """The addresses of a name, but for those that no name may lead to.
 
-    Is not asked for ``localhost`` written as an address.
+    Nobody asks it where the URL has an address.
     """
 
     async def resolve(

@@ -42,6 +42,7 @@ from whisper_live.server.access import (
 )
 from whisper_live.server.connection import Services
 from whisper_live.server.http import openapi
+from whisper_live.server.http.pages import Pages
 from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
@@ -88,6 +89,8 @@ class HttpPort:
         self._serve = serve
         app = web.Application(middlewares=[self._answer])
         app.on_response_prepare.append(self._add_headers)
+        app.router.add_get("/", self._page)
+        app.router.add_get("/page/{name}", self._page_file)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/metrics", self._metrics)
@@ -100,6 +103,7 @@ class HttpPort:
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         self.app = app
+        self._pages = Pages()
         self._names = itertools.count(1)
         self._secrets = Secrets(clock=asyncio.get_running_loop().time)
         self._methods = {
@@ -236,6 +240,17 @@ class HttpPort:
 
     # -------------------------------------------------------------------------- pages
 
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        """The page; published clients open their socket at the same path."""
+        if _is_upgrade(request):
+            return await self._live(request)
+        return self._pages.answer(request, "index.html")
+
+    async def _page_file(self, request: web.Request) -> web.StreamResponse:
+        if not self._pages.has(name := request.match_info["name"]):
+            return await self._other(request)
+        return self._pages.answer(request, name)
+
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -321,6 +336,9 @@ class HttpPort:
         if not _is_upgrade(request):
             message = f"There is no {request.path[:200]} here."
             return _failed(Failure(404, message, code="unknown_url"))
+        return await self._live(request)
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
         protocol = WhisperLive(self._services.config.speech)
         return await self._run_socket(request, protocol, ("bearer",))
 

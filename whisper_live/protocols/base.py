@@ -43,6 +43,7 @@ class Hello:
     # None: raw float32 unless a container shows itself.
     audio_format: str | PcmFormat | None = None
     final_pass: bool = False
+    room: str = ""  # the name under which its text is published
     is_first_message: bool = False  # what brought it says more, and is to be read too
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 

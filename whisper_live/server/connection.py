@@ -44,6 +44,7 @@ from whisper_live.server.admission import Admission, Lease
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
+from whisper_live.server.rooms import Publication, Rooms
 from whisper_live.server.sender import Sender
 from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
@@ -85,6 +86,7 @@ class Services:
     detector: Callable[[], Detector]
     access: Access
     admission: Admission
+    rooms: Rooms
 
 
 class Connection:
@@ -113,6 +115,7 @@ class Connection:
         self._receiver: Receiver | None = None
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
+        self._publication: Publication | None = None  # where it speaks in a room
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
         self._keepalive = Keepalive(socket)
         self._sender = Sender(
@@ -141,6 +144,7 @@ class Connection:
             await self._serve(hello, message if hello.is_first_message else None)
         finally:
             self._metrics.session_closed()
+            self._unpublish()
             self._services.registry.release(self._held)
             self._services.admission.release(lease)
 
@@ -164,6 +168,8 @@ class Connection:
         admission = self._services.admission
         lease = admission.lease(self._caller, name, behind_s=self._behind_s)
         try:
+            if hello.room:
+                self._publication = self._services.rooms.claim(hello.room, self._caller)
             model = await self._hold(name)
             try:
                 options = for_model(hello.options, model.languages)
@@ -176,6 +182,7 @@ class Connection:
                 self._services.registry.release(model)
                 raise
         except BaseException:
+            self._unpublish()
             admission.withdraw(lease)
             raise
         return lease, hello
@@ -289,7 +296,10 @@ class Connection:
             task=options.task.value,
             peer=caller.address,
             key=caller.key_name,
+            room=hello.room,
         )
+        if self._publication is not None:
+            self._publication.begin(options.language)
         ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
         receiver = self._receiver = Receiver(
             self._socket,
@@ -452,6 +462,8 @@ class Connection:
             self._final_pass.note(update)
         for segment in update.completed:
             self._log.transcript(segment.text)
+        if self._publication is not None:
+            self._publication.tell(update)
         self._post(self._protocol.render(update))
 
     def _post(self, messages: Sequence[Message]) -> None:
@@ -463,8 +475,14 @@ class Connection:
                 closing = self._socket.close(1013, "unread")
                 self._closing = asyncio.create_task(closing)
 
+    def _unpublish(self) -> None:
+        """There is no more for the readers of its room."""
+        if self._publication is not None:
+            self._publication.end()
+
     def _end(self, ending: Ending) -> None:
         """Close as the session says, or say first what went wrong."""
+        self._unpublish()
         self._post(self._protocol.end(ending))
         if self._failure is not None:
             self._close_failed(self._failure)

@@ -18,6 +18,7 @@ from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task
 from whisper_live.protocols.base import Hello, for_model
 from whisper_live.protocols.lenient_json import LenientObject, load_object, quote
+from whisper_live.protocols.room_events import check_room_name
 from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
@@ -124,6 +125,7 @@ class ClientOptions:
     turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
+    room: str = ""  # publish the text under this name
     # Texts that were too long, and a sentence about each.
     shortened: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()  # keys that we know but have not built or shortened
@@ -153,6 +155,7 @@ class ClientOptions:
             model=self.model,
             audio_format=self.audio_format,
             final_pass=self.final_pass,
+            room=self.room,
             ignored=self.ignored,
         )
 
@@ -215,6 +218,7 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         turn_events=keys.flag("turn_events", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
+        room=_parse_room(keys),
         shortened=shortened,
         ignored=(
             *(name for name in _NOT_BUILT if keys.wanted(name)),
@@ -274,6 +278,11 @@ def _parse_language(keys: LenientObject) -> str | None:
             kind="handshake_language",
         )
     return code
+
+
+def _parse_room(keys: LenientObject) -> str:
+    given = keys.text("room")
+    return check_room_name(given) if given else ""
 
 
 def _parse_repeated(keys: LenientObject) -> int:

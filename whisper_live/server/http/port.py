@@ -32,6 +32,7 @@ from whisper_live.protocols.openai_rest import (
     failure_of,
     models_body,
 )
+from whisper_live.protocols.room_events import check_room_name
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import (
     JUDGED_HEADERS,
@@ -43,6 +44,7 @@ from whisper_live.server.access import (
 from whisper_live.server.connection import Services
 from whisper_live.server.http import openapi
 from whisper_live.server.http.pages import Pages
+from whisper_live.server.http.room_pages import ROOM_PATH, RoomPages
 from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
@@ -100,6 +102,15 @@ class HttpPort:
         app.router.add_post("/v1/audio/translations", self._translate)
         app.router.add_get(_REALTIME, self._realtime)
         app.router.add_post(f"{_REALTIME}/client_secrets", self._client_secrets)
+        if services.rooms.are_on:
+            rooms = RoomPages(
+                services.rooms,
+                services.metrics,
+                check=self._check_reader,
+                patience_s=services.config.limits.idle_timeout_s,
+            )
+            app.router.add_get(f"{ROOM_PATH}/events", rooms.events)
+            app.router.add_get(f"{ROOM_PATH}.vtt", rooms.subtitles)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         self.app = app
@@ -213,6 +224,22 @@ class HttpPort:
             raise Denied(HTTPStatus.UNAUTHORIZED, "no_key", caller.address)
         return caller
 
+    def _check_reader(self, request: web.Request) -> None:
+        """As ``_check``, for who reads a room.
+
+        A page of this server does not say so when it reads, and neither does a foreign
+        one under a rebound name: without a key the name must be one of ours.
+        """
+        judged = _judged(request)
+        if shown_key(request.path_qs, judged, ()) is None:
+            judged.setdefault("Origin", f"http://{judged.get('Host', '')}")
+        request[CALLER] = caller = self._access.check(
+            request.path_qs, judged, (), _peer(request)
+        )
+        is_open = self._services.config.access.rooms == "open"
+        if self._access.needs_key and not is_open and caller.key_name is None:
+            raise Denied(HTTPStatus.UNAUTHORIZED, "no_key", caller.address)
+
     def _secret(self, request: web.Request) -> Secret | None:
         """The short-lived key that was shown, where one may be."""
         if request.path != _REALTIME or not _is_upgrade(request):
@@ -284,14 +311,18 @@ class HttpPort:
         if not _is_upgrade(request):
             failure = Failure(426, "This is a WebSocket.", code="upgrade")
             return _failed(failure, {"Upgrade": "websocket"})
-        protocol = self._new_realtime(model=request.query.get("model", ""))
+        room = request.query.get("room", "")
+        protocol = self._new_realtime(
+            model=request.query.get("model", ""),
+            room=check_room_name(room) if room else "",
+        )
         if (secret := self._secret(request)) is not None:
             protocol.configure(secret.update)
         return await self._run_socket(request, protocol, ("realtime",))
 
-    def _new_realtime(self, *, model: str = "") -> OpenAIRealtime:
-        speech = self._services.config.speech
-        return OpenAIRealtime(speech, name=f"r{next(self._names)}", model=model)
+    def _new_realtime(self, *, model: str = "", room: str = "") -> OpenAIRealtime:
+        speech, name = self._services.config.speech, f"r{next(self._names)}"
+        return OpenAIRealtime(speech, name=name, model=model, room=room)
 
     async def _client_secrets(self, request: web.Request) -> web.Response:
         """A key for a page, and what its session will be."""

@@ -1,0 +1,199 @@
+"""How a room is read over HTTP: Server-Sent Events and live subtitles.
+
+Owns one reader's connection, from whether there is a place for it to its end.  A reader
+that takes nothing for ``patience_s``, or for whom the next line is not kept any more,
+is told so and closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11, web
+
+from whisper_live.observability.metrics import Metrics
+from whisper_live.protocols.openai_rest import RequestError
+from whisper_live.protocols.room_events import ROOM_NAME
+from whisper_live.server.room import EVENTS, SUBTITLES, View
+from whisper_live.server.rooms import Fate, Reader, Room, Rooms
+
+__all__ = ["ROOM_PATH", "RoomPages"]
+
+ROOM_PATH = f"/room/{{name:{ROOM_NAME}}}"
+
+# What waits for a peer beyond this is kept by the room, once for all readers.
+_UNREAD_BYTES = 1 << 14
+_SYSTEM_BYTES = 1 << 15  # and by the system, which would take up to 4 MB for each
+_FAREWELL_S = 10.0  # for who does not keep up to read that it is dropped
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class RoomPages:
+    """Answers what readers ask for below ``/room/NAME``."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        metrics: Metrics,
+        *,
+        check: Callable[[web.Request], None],
+        patience_s: float,
+    ) -> None:
+        """``check`` raises for who may not read.
+
+        ``patience_s`` is how long a reader may take no byte of what waits for it.
+        """
+        self._rooms = rooms
+        self._metrics = metrics
+        self._check = check
+        self._patience_s = patience_s
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """All that a room tells, as Server-Sent Events."""
+        return await self._answer(request, EVENTS)
+
+    async def subtitles(self, request: web.Request) -> web.StreamResponse:
+        """Its lines as WebVTT, which goes on until the speaker leaves.
+
+        With ``live=0`` it ends with what has been said so far.
+        """
+        return await self._answer(request, SUBTITLES)
+
+    async def _answer(self, request: web.Request, view: View) -> web.StreamResponse:
+        self._check(request)
+        name = request.match_info["name"]
+        if view is SUBTITLES:
+            if (spoken := self._rooms.find(name)) is None:
+                message = "Nobody speaks in this room."
+                raise RequestError(message, status=HTTPStatus.NOT_FOUND, code="no_room")
+            if request.query.get("live") == "0":
+                body, kind = spoken.text.subtitles(), view.content_type
+                return web.Response(
+                    body=body, headers=_HEADERS, content_type=kind, charset="utf-8"
+                )
+        if request.method == "HEAD":  # a page asks what keeps it from reading
+            return web.Response(headers=_HEADERS, content_type=view.content_type)
+        room = self._rooms.enter(name)
+        try:
+            reading = _Reading(request, room, view, self._patience_s)
+            fate = await reading.run()
+            if fate is not Fate.TOLD:
+                self._metrics.room_reader_dropped(fate.value)
+            return reading.response
+        finally:
+            self._rooms.leave(room)
+
+
+class _Reading:
+    """One reader, from the head of the answer to its end."""
+
+    def __init__(
+        self, request: web.Request, room: Room, view: View, patience_s: float
+    ) -> None:
+        self._request = request
+        self._room = room
+        self._view = view
+        self._patience_s = patience_s
+        is_chunked = request.version >= HttpVersion11
+        self._frame = _chunk if is_chunked else _as_it_is
+        self.response = web.StreamResponse(headers=_HEADERS)
+        self.response.content_type = view.content_type
+        self.response.charset = "utf-8"
+        self.response.force_close()
+        if is_chunked:
+            self.response.enable_chunked_encoding()
+
+    async def run(self) -> Fate:
+        """Tell it everything until the end; how it came to one."""
+        await self.response.prepare(self._request)
+        wire = _Wire(self._request)
+        last_id = self._request.headers.get("Last-Event-ID", "")
+        greeting, mark = self._view.greet(self._room.text, last_id)
+        wire.write(self._frame(greeting))
+        reader = Reader(self._view, mark, wire, self._frame)
+        self._room.join(reader)
+        try:
+            while (fate := await reader.fate) is Fate.FULL:
+                if not await self._has_drained(wire):
+                    fate = Fate.STALLED
+                    break
+                self._room.go_on(reader)
+        finally:
+            self._room.leave(reader)
+        if fate is not Fate.TOLD:
+            wire.write(self._frame(self._view.too_slow))
+        await self._finish(wire)
+        return fate
+
+    async def _has_drained(self, wire: _Wire) -> bool:
+        """Wait until the peer has read; whether it did."""
+        while wire.is_full:
+            unread = wire.unread_bytes
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await self._request.writer.drain()
+            except TimeoutError:
+                if wire.unread_bytes >= unread:
+                    return False
+        return True
+
+    async def _finish(self, wire: _Wire) -> None:
+        """End the answer; a peer that still takes nothing has had its time."""
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                await self.response.write_eof()
+        except TimeoutError:
+            wire.abort()
+
+
+class _Wire:
+    """The ``Sink`` of one request's connection."""
+
+    def __init__(self, request: web.Request) -> None:
+        if request.transport is None:
+            raise ConnectionResetError("the peer is gone")
+        self._protocol = request.protocol
+        self._transport = request.transport
+        self._transport.set_write_buffer_limits(_UNREAD_BYTES)
+        if (below := self._transport.get_extra_info("socket")) is not None:
+            below.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SYSTEM_BYTES)
+
+    @property
+    def is_full(self) -> bool:
+        """See ``Sink``."""
+        return self._protocol.writing_paused
+
+    @property
+    def is_gone(self) -> bool:
+        """See ``Sink``."""
+        return self._transport.is_closing()
+
+    @property
+    def unread_bytes(self) -> int:
+        """What waits for the peer, beside what the system holds."""
+        return self._transport.get_write_buffer_size()
+
+    def write(self, framed: bytes) -> None:
+        """See ``Sink``."""
+        self._transport.write(framed)
+
+    def abort(self) -> None:
+        """Close it, whatever waits."""
+        self._transport.abort()
+
+
+def _chunk(piece: bytes) -> bytes:
+    """A piece of an answer of HTTP/1.1, as ``StreamResponse.write`` would make it.
+
+    It is made once for all readers, and written past aiohttp: 2,000 coroutines that
+    wake up for each piece took four times as long.
+    """
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def _as_it_is(piece: bytes) -> bytes:
+    """HTTP/1.0 ends an answer with the connection."""
+    return piece

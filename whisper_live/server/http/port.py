@@ -109,6 +109,7 @@ class HttpPort:
                 check=self._check_reader,
                 patience_s=services.config.limits.idle_timeout_s,
             )
+            app.router.add_get(ROOM_PATH, self._room_page)
             app.router.add_get(f"{ROOM_PATH}/events", rooms.events)
             app.router.add_get(f"{ROOM_PATH}.vtt", rooms.subtitles)
         app.router.add_get("/v1/models", self._models)
@@ -277,6 +278,10 @@ class HttpPort:
         if not self._pages.has(name := request.match_info["name"]):
             return await self._other(request)
         return self._pages.answer(request, name)
+
+    async def _room_page(self, request: web.Request) -> web.StreamResponse:
+        """The same for each room, and whether it is there or not."""
+        return self._pages.answer(request, "room.html")
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

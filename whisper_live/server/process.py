@@ -28,7 +28,7 @@ from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.access import is_loopback
 from whisper_live.server.checks import check_all
-from whisper_live.server.process_limits import check_room
+from whisper_live.server.process_limits import allow_open_files, check_room
 from whisper_live.server.server import Server
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
@@ -100,6 +100,7 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     """
     listener = systemd.inherited_socket()
     check_all(config, listener)
+    allow_open_files()
     log.setup(config.log)
     try:
         return _load_and_serve(config, listener, reread or (lambda: config))

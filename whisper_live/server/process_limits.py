@@ -11,7 +11,13 @@ from pathlib import Path
 
 from whisper_live.errors import ConfigError
 
-__all__ = ["check_room", "explain"]
+__all__ = [
+    "allow_open_files",
+    "check_room",
+    "explain",
+    "most_open_files",
+    "session_files",
+]
 
 _MB = 1_000_000
 # Address space that calls and the threads of sessions take beyond a loaded model:
@@ -28,6 +34,26 @@ def check_room() -> None:
             f"are needed: allow {taken_mb + _ROOM_MB}, or limit memory itself "
             "(MemoryMax= in the unit)"
         )
+
+
+def allow_open_files() -> None:
+    """Open as many files as the system lets this process, not as many as by default.
+
+    1024 are many a shell's default, from times in which more broke ``select``.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_open_files() -> int:
+    """How many files may be open once ``allow_open_files`` was called."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return hard
+
+
+def session_files(max_sessions: int) -> int:
+    """How many the server needs for itself and its sessions, those refused included."""
+    return 2 * max_sessions + 64
 
 
 def explain(error: Exception) -> ConfigError | None:

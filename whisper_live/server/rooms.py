@@ -20,6 +20,7 @@ from whisper_live.errors import HandshakeError, Overloaded
 from whisper_live.observability.metrics import Metrics
 from whisper_live.protocols.room_events import State
 from whisper_live.server.access import Caller
+from whisper_live.server.process_limits import session_files
 from whisper_live.server.room import Mark, NotKept, RoomText, View
 from whisper_live.session.updates import Update
 
@@ -238,7 +239,11 @@ class Publication:
 class Rooms:
     """The rooms of one server."""
 
-    def __init__(self, config: Config, metrics: Metrics) -> None:
+    def __init__(self, config: Config, metrics: Metrics, *, most_files: int) -> None:
+        """``most_files`` may be open; of them readers get none that sessions need."""
+        limits = config.limits
+        left = max(most_files - session_files(limits.max_sessions), 0)
+        self._places = min(limits.max_room_readers, left)
         self._config = config
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -333,7 +338,7 @@ class Rooms:
         """
         if self._is_closed:
             raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
-        if self._readers >= self._config.limits.max_room_readers:
+        if self._readers >= self._places:
             self._metrics.session_rejected("room_readers")
             raise Overloaded(
                 "all places of readers are taken",

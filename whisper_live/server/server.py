@@ -44,6 +44,7 @@ from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.http.port import HttpPort
+from whisper_live.server.process_limits import most_open_files
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.rooms import Rooms
 from whisper_live.server.socket import (
@@ -186,7 +187,7 @@ class Server:
             clock=self._loop.time,
             queue_delay_s=self._registry.queue_delay_s,
         )
-        self._rooms = Rooms(config, self._metrics)
+        self._rooms = Rooms(config, self._metrics, most_files=most_open_files())
         self._services = Services(
             config=config,
             registry=self._registry,

@@ -58,7 +58,7 @@ def made(
     config = Config(
         listen=ListenConfig(http_port=-1), access=access, limits=LimitConfig(**limits)
     )
-    return Rooms(config, metrics or Metrics())
+    return Rooms(config, metrics or Metrics(), most_files=10_000)
 
 
 def sample(metrics: Metrics, name: str) -> float:
@@ -111,7 +111,8 @@ async def test_a_name_is_its_holders_until_the_room_is_over() -> None:
 async def test_without_rooms_or_their_port_nobody_may_publish() -> None:
     assert refusal(made(AccessConfig(rooms="off")), "hall", ALICE) == "room_off"
     config = Config(listen=ListenConfig(http_port=0))
-    assert refusal(Rooms(config, Metrics()), "hall", ALICE) == "room_off"
+    without_port = Rooms(config, Metrics(), most_files=10_000)
+    assert refusal(without_port, "hall", ALICE) == "room_off"
 
 
 @virtual_time
@@ -283,6 +284,16 @@ async def test_places_of_readers_have_a_bound() -> None:
     rooms.leave(hall)
     assert sample(metrics, "room_readers") == 1
     rooms.enter("hall")
+
+
+@virtual_time
+async def test_readers_get_no_files_that_sessions_need() -> None:
+    config = Config(limits=LimitConfig(max_sessions=10))
+    rooms = Rooms(config, Metrics(), most_files=86)
+    for _ in range(2):
+        rooms.enter("hall")
+    with pytest.raises(Overloaded):
+        rooms.enter("hall")
 
 
 @virtual_time

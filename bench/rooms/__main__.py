@@ -104,11 +104,10 @@ async def run(count: int, seconds: float, folder: Path) -> dict[str, object]:
         await speak(server.port, speech(1), [], room="warm")
         alone: list[float] = []
         await _during(ask(port, alone), asyncio.sleep(_SETTLE_S))
-        memory, system = server.rss_mib, _system_kib()
+        memory = server.rss_mib
         async with reading(port, count) as readers:
             await asyncio.sleep(_SETTLE_S)
             per_reader = (server.rss_mib - memory) * 1024 / count
-            per_reader_system = (_system_kib() - system) / count
             heard: list[float] = []
             waits: list[float] = []
             began, cpu_s = time.monotonic(), _cpu_s(server)
@@ -133,7 +132,6 @@ async def run(count: int, seconds: float, folder: Path) -> dict[str, object]:
         "missing_or_wrong": missing + told["faults"],
         "kib_per_reader": round(per_reader, 1),
         "kib_per_reader_after": round(spoken, 1),
-        "system_kib_per_reader": round(per_reader_system, 1),
         "cpu_cores": round(cpu, 2),
         "healthz_p95_ms": round(1000 * _quantile(sorted(waits), 0.95), 1),
         "healthz_p95_ms_alone": round(1000 * _quantile(sorted(alone), 0.95), 1),
@@ -154,14 +152,6 @@ async def _during(
 def _cpu_s(server: Daemon) -> float:
     times = psutil.Process(server.process.pid).cpu_times()
     return float(times.user + times.system)
-
-
-def _system_kib() -> float:
-    """What all TCP sockets of the machine hold in the kernel, of both ends."""
-    stat = Path("/proc/net/sockstat").read_text("ascii")
-    found = re.search(r"^TCP: .* mem (\d+)", stat, re.MULTILINE)
-    assert found is not None, stat
-    return int(found[1]) * 4.0
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -543,7 +543,7 @@ class LimitConfig:
     max_room_readers: int = setting(
         4000,
         "readers of all rooms at the same time; more are refused with 503; each needs "
-        "an open file and some 20 KB",
+        "an open file and 13 KiB, over TLS some 85",
         low=1,
     )
     room_grace_s: float = setting(

@@ -28,7 +28,7 @@ __all__ = ["Fate", "Publication", "Reader", "Room", "Rooms", "Sink"]
 
 logger = logging.getLogger("whisper_live.server")
 
-# Readers that are written to before others have their turn: 64 take 1 ms.
+# Readers that are written to before others have their turn: 64 take 0.8 ms.
 _SLICE = 64
 _MOST_PIECES = 8  # that are remembered for readers who have the same mark
 _IDLE_S = 15.0

@@ -188,8 +188,8 @@ class _Wire:
 def _chunk(piece: bytes) -> bytes:
     """A piece of an answer of HTTP/1.1, as ``StreamResponse.write`` would make it.
 
-    It is made once for all readers, and written past aiohttp: 2,000 coroutines that
-    wake up for each piece took four times as long.
+    It is made once for all readers, and written past aiohttp, whose ``write`` is a
+    coroutine that frames anew for each of them.
     """
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 

@@ -35,6 +35,7 @@ _PAGES = {
         "A page to speak to and to read; a WebSocket speaks WhisperLive.",
         "text/html",
     ),
+    "/page/settings.json": ("What that page offers to choose.", "application/json"),
     "/page/{name}": ("What that page loads.", "*/*"),
     "/healthz": ("The process serves.", "text/plain"),
     "/readyz": ("The model is loaded and the engine answers; else 503.", "text/plain"),

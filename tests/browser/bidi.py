@@ -80,7 +80,9 @@ class FirefoxPage:
 
     async def picture(self, path: Path) -> None:
         """What is seen of it, as a PNG."""
-        taken = await self.call("browsingContext.captureScreenshot", context=self.context)
+        taken = await self.call(
+            "browsingContext.captureScreenshot", context=self.context
+        )
         path.write_bytes(base64.b64decode(taken["data"]))
 
 
@@ -140,7 +142,9 @@ async def open_firefox(
     """A tab at ``url`` whose microphone hears ``speaker``."""
     program = firefox()
     assert program, "the test was to be skipped"
-    lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in _PREFERENCES.items()]
+    lines = [
+        f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in _PREFERENCES.items()
+    ]
     (profile / "user.js").write_text("\n".join(lines))
     process = await asyncio.create_subprocess_exec(
         program,

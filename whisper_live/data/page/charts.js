@@ -67,8 +67,10 @@ function chart(place, title, series, style = {}) {
     cursor: { drag: { x: false, y: false } },
     scales: { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(high, 0) * 1.1 || 1] } },
     axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => `${tick} s`) }, axis],
-    series: [{ label: "at, s" }, ...series.map(({ label, index, dash }) =>
-      ({ label, dash, stroke: colours[index], width: 1.5, spanGaps: true, points: { show: true, size: 6 }, ...style }))],
+    series: [{ label: "at, s" }, ...series.map(({ label, index, dash }) => {
+      const points = { show: true, size: 6, fill: dash ? colour("--ground") : colours[index] };
+      return { label, dash, stroke: colours[index], width: 1.5, spanGaps: true, points, ...style };
+    })],
   }, [[], ...series.map(() => [])], place);
 }
 

@@ -101,6 +101,7 @@ export class Conversation {
   #take(message) {
     if (message.status === "ERROR" || message.status === "WAIT") {
       this.#refusal = message;
+      if (message.status === "WAIT") this.#socket.close(); // the server would hold it for a while
     } else if (message.status === "WARNING") {
       this.#on("warning", message.message);
     } else if (message.message === "SERVER_READY") {

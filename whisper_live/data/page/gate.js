@@ -6,6 +6,7 @@
 const FALL = 0.3; // of the difference, at each level
 const RISE_DB_PER_S = 1;
 const ABOVE_FLOOR_DB = 8; // steady noise stays within 3 dB of its floor
+const NEVER_SILENCE_DB = -42; // in a loud place speech may be no louder than the rest
 const LOWEST_DB = -75; // what is softer is digital silence
 const UNKNOWN_S = 0.6; // at the start all is sent, until the floor is known
 const KEPT_S = 5;
@@ -18,7 +19,7 @@ export class Gate {
   #heardTo = 0;
   #loud = []; // when it was loud, in order
 
-  constructor({ prerollS = 0.4, hangoverS = 0.5 } = {}) {
+  constructor({ prerollS = 0.3, hangoverS = 0.3 } = {}) {
     this.#prerollS = prerollS;
     this.#hangoverS = hangoverS;
   }
@@ -31,7 +32,8 @@ export class Gate {
     const above = level - this.#floorDb;
     this.#floorDb += above < 0 ? above * FALL : Math.min(above, RISE_DB_PER_S * passed);
     this.#heardTo = Math.max(atS, this.#heardTo);
-    if (atS < UNKNOWN_S || level > this.#floorDb + ABOVE_FLOOR_DB) this.#loud.push(atS);
+    const threshold = Math.min(this.#floorDb + ABOVE_FLOOR_DB, NEVER_SILENCE_DB);
+    if (atS < UNKNOWN_S || level > threshold) this.#loud.push(atS);
     while (this.#loud[0] < atS - KEPT_S) this.#loud.shift();
   }
 

@@ -17,6 +17,8 @@ let live = null; // what is recorded, or the file that is read
 let words = new Words($("text"), $("spoken"));
 let plainWords = null;
 let figures = {};
+let bytes = null; // sent, and saved by silence that stayed here
+const hint = $("hint").textContent;
 const charts = new Charts({
   latency: $("chart-latency"), stages: $("chart-stages"), batch: $("chart-batch"), bytes: $("chart-bytes"),
 });
@@ -159,21 +161,20 @@ class Live {
 
   #second() {
     const { sentBytes, savedBytes } = this.#uplink;
+    bytes = { sent: sentBytes, saved: savedBytes };
     figures.tuned.sent(performance.now(), sentBytes - this.#sentBefore);
     this.#sentBefore = sentBytes;
-    const saved = savedBytes ? `, ${inWords(savedBytes)} of silence stayed here (${Math.round((savedBytes / (savedBytes + sentBytes)) * 100)} %)` : "";
+    const share = Math.round((savedBytes / (savedBytes + sentBytes)) * 100);
+    const saved = savedBytes ? `; silence of ${inWords(savedBytes)} (${share} %) stayed here` : "";
     $("bytes").textContent = `${inWords(sentBytes)} sent${saved}`;
     showFigures();
-  }
-
-  get bytes() {
-    return { sent: this.#uplink.sentBytes, saved: this.#uplink.savedBytes };
   }
 
   #happened(name, column, event, detail) {
     const handlers = {
       ready: () => {
         state("Listening");
+        showRoom();
         notice(detail.again ? "Connected again: a new session goes on. What you said meanwhile was kept and is sent again." : "");
       },
       lost: () => {
@@ -199,12 +200,11 @@ class Live {
   #refused({ kind, said }) {
     const text = {
       full: `The server has no place free. One is likely to be in ${minutes(said)}; then press Start again.`,
-      wrong_key: $("key").value ? "The server does not know this key." : "The server wants a key: put it in under Settings.",
+      wrong_key: $("key").value ? "The server does not know this key." : "The server wants a key: write it here, then press Start again.",
     }[kind] ?? `The server refused: ${said}`;
     this.#leave();
     finished(text);
     if (kind === "wrong_key") {
-      $("settings").open = true;
       $("key-field").hidden = false;
       $("key").focus();
     }
@@ -246,8 +246,21 @@ function hello(container, { plain }) {
     latency: $("latency").value,
     timings: true,
     turn_events: true,
-    ...(plain && { plain: true }),
+    // A room has one speaker: the session that is compared with does not publish.
+    ...(plain ? { plain: true } : room() && { room: room() }),
   };
+}
+
+/** The room to publish in, as it is written in addresses; "" for none. */
+function room() {
+  return $("room").value.trim().toLowerCase();
+}
+
+function showRoom() {
+  const link = $("room-link");
+  link.href = new URL(`room/${encodeURIComponent(room())}`, document.baseURI);
+  link.textContent = link.href;
+  $("published").hidden = !room();
 }
 
 // ---------------------------------------------------------------------------- a file
@@ -299,6 +312,7 @@ function begin(compares) {
   words.clear();
   plainWords?.clear();
   figures = {};
+  bytes = null;
   $("plain-column").hidden = !compares;
   $("tuned-head").hidden = !compares;
   $("columns").classList.toggle("two", compares);
@@ -335,6 +349,7 @@ function finished(fault) {
   plainWords?.forgetPartial();
   button("Start");
   state("");
+  $("published").hidden = true;
   $("meter").style.setProperty("--level", 0);
   if (fault) notice(fault, { fault: true });
   showFigures();
@@ -345,6 +360,7 @@ function button(text, { disabled = false, isLive = false } = {}) {
   $("start").textContent = text;
   $("start").disabled = disabled;
   $("start").classList.toggle("live", isLive);
+  $("hint").textContent = isLive ? "Slanted words may still change. Press Stop when you are done." : hint;
 }
 
 function enableDownloads() {
@@ -375,7 +391,7 @@ function showFigures() {
 }
 
 function exported() {
-  return JSON.stringify({ at: new Date().toISOString(), bytes: live?.bytes, sessions: figures }, null, 1);
+  return JSON.stringify({ at: new Date().toISOString(), bytes, sessions: figures }, null, 1);
 }
 
 // ---------------------------------------------------------------------------- events

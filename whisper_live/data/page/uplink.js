@@ -6,7 +6,10 @@
 // samples sent raw would cost ten times the bytes.  So its packets wait until the levels
 // around them are known, and those in silence are left out: none before they are needed.
 
-const TOLD_EVERY_MS = 250; // an utterance must be able to end while silence is told
+// An utterance must be able to end while silence is told; once it has, there is time.
+const TOLD_EVERY_MS = 250;
+const LATER_EVERY_MS = 1_000;
+const LATER_MS = 2_500;
 const LONGEST_SILENCE_MS = 30_000; // of one message
 const HELD_MS = 3_000; // without levels nothing is silence
 
@@ -18,7 +21,8 @@ export class Uplink {
   #gate;
   #emit;
   #held = [];
-  #silentFrom = null;
+  #silentFrom = null; // what is not told yet
+  #pauseFrom = 0; // and all of it
   #decidedTo = 0;
   #packetMs = 20;
 
@@ -62,7 +66,8 @@ export class Uplink {
     }
     this.#deliver(sent);
     const silentMs = this.#silentFrom === null ? 0 : this.#decidedTo - this.#silentFrom;
-    if (silentMs >= TOLD_EVERY_MS) this.#tell(this.#decidedTo);
+    const isLater = this.#decidedTo - this.#pauseFrom > LATER_MS;
+    if (silentMs >= (isLater ? LATER_EVERY_MS : TOLD_EVERY_MS)) this.#tell(this.#decidedTo);
   }
 
   /** The recorder has ended: nothing is held back any more. */
@@ -87,7 +92,7 @@ export class Uplink {
 
   #leaveOut(packet, end, sent) {
     this.#deliver(sent.splice(0));
-    this.#silentFrom ??= packet.ms;
+    if (this.#silentFrom === null) this.#silentFrom = this.#pauseFrom = packet.ms;
     this.#decidedTo = end;
     this.savedBytes += packet.bytes.length;
   }

@@ -37,26 +37,22 @@ export class WebmSplitter {
     } else if (id === TIMESTAMP) {
       this.#clusterMs = whole.subarray(body).reduce((sum, byte) => sum * 256 + byte, 0);
     } else if (id === SIMPLE_BLOCK || id === BLOCK_GROUP) {
-      const at = id === SIMPLE_BLOCK ? body : blockIn(whole, body);
-      const offset = new DataView(whole.buffer, whole.byteOffset + at + 1).getInt16(0);
-      const ms = this.#clusterMs + offset;
-      packets.push({ ms, clusterMs: this.#clusterMs, bytes: whole.slice() });
+      const timeAt = 1 + (id === SIMPLE_BLOCK ? body : blockIn(whole, body));
+      const bytes = whole.slice();
+      const ms = this.#clusterMs + new DataView(bytes.buffer).getInt16(timeAt);
+      packets.push({ ms, timeAt, bytes });
     }
   }
 
-  /** The bytes that carry these packets, in whole clusters. */
+  /** A cluster that carries these packets, of at most half a minute. */
   join(packets) {
-    const parts = [];
-    for (let from = 0, to; from < packets.length; from = to) {
-      const { clusterMs } = packets[from];
-      for (to = from; packets[to]?.clusterMs === clusterMs; to += 1);
-      const blocks = packets.slice(from, to).map(({ bytes }) => bytes);
-      const time = [TIMESTAMP, 0x88, ...bigEndian(clusterMs, 8)];
-      const size = blocks.reduce((sum, { length }) => sum + length, time.length);
-      parts.push(Uint8Array.of(...bigEndian(CLUSTER, 4), 1, ...bigEndian(size, 7), ...time));
-      parts.push(...blocks);
-    }
-    return concat(parts);
+    const from = packets[0].ms;
+    for (const { ms, timeAt, bytes } of packets) new DataView(bytes.buffer).setInt16(timeAt, ms - from);
+    const blocks = packets.map(({ bytes }) => bytes);
+    const time = [TIMESTAMP, 0x86, ...bigEndian(from, 6)];
+    const size = blocks.reduce((sum, { length }) => sum + length, time.length);
+    const head = [...bigEndian(CLUSTER, 4), ...bigEndian(0x10000000 + size, 4), ...time];
+    return concat([Uint8Array.from(head), ...blocks]);
   }
 }
 

@@ -254,7 +254,7 @@ class HttpPort:
         return self._pages.answer(request, name)
 
     async def _page_settings(self, request: web.Request) -> web.Response:
-        """What the page offers to choose from; it needs no key, so it tells no names."""
+        """What the page offers to choose; it needs no key, so it tells no names."""
         config, registry = self._services.config, self._services.registry
         codes = registry.languages if len(registry.names) == 1 else LANGUAGES
         named = sorted((language_name(code).capitalize(), code) for code in codes)

@@ -340,6 +340,19 @@ async def test_the_page_needs_no_key(keyed: AccessConfig) -> None:
         assert (await ask(server, "/page/page.css"))[0] == 200
 
 
+async def test_the_page_is_told_what_there_is_to_choose(keyed: AccessConfig) -> None:
+    async with running(with_http()) as server:
+        _, body, _ = await ask(server, "/page/settings.json")
+    told = json.loads(body)
+    assert (told["needs_key"], told["models"]) == (False, ["auto"])
+    assert told["latency"] == "fast"
+    assert {"code": "de", "name": "German"} in told["languages"]
+    async with running(with_http(keyed)) as server:
+        _, body, _ = await ask(server, "/page/settings.json")
+    told = json.loads(body)
+    assert (told["needs_key"], told["models"]) == (True, []), "names need the key"
+
+
 async def test_a_socket_at_the_pages_path_is_whisperlives() -> None:
     async with running(with_http()) as server:
         async with client(server, port=server.http_port) as peer:

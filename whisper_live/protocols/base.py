@@ -26,6 +26,7 @@ __all__ = [
     "Message",
     "Protocol",
     "Renderer",
+    "Silence",
     "for_model",
 ]
 
@@ -55,8 +56,15 @@ class Audio:
     data: bytes
 
 
-# All but audio is an event of the session as it stands.
-ClientMessage = Audio | Flush | Configure | EndOfAudio
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """So much silence at this point of its audio, which it did not send."""
+
+    samples: int
+
+
+# All but what is heard is an event of the session as it stands.
+ClientMessage = Audio | Silence | Flush | Configure | EndOfAudio
 
 
 def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOptions:

@@ -122,6 +122,7 @@ class ClientOptions:
     multilingual: bool = False  # detect the language again for each utterance
     final_pass: bool = False
     timings: bool = False  # put stage timings into segments messages
+    plain: bool = False  # read as without this server's own ways
     turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
@@ -143,6 +144,7 @@ class ClientOptions:
             word_timestamps=self.word_timestamps,
             multilingual=self.multilingual,
             beam_size=self.beam_size,
+            plain=self.plain,
         )
 
     @property
@@ -216,6 +218,7 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
         turn_events=keys.flag("turn_events", False),
+        plain=keys.flag("plain", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
         room=_parse_room(keys),

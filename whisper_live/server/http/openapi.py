@@ -35,6 +35,7 @@ _PAGES = {
         "A page to speak to and to read; a WebSocket speaks WhisperLive.",
         "text/html",
     ),
+    "/page/settings.json": ("What that page offers to choose.", "application/json"),
     "/page/{name}": ("What the pages load.", "*/*"),
     "/room/{name}": ("A page with what is said in a room.", "text/html"),
     "/room/{name}/events": ("The same as Server-Sent Events.", "text/event-stream"),

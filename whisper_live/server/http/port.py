@@ -33,6 +33,7 @@ from whisper_live.protocols.openai_rest import (
     models_body,
 )
 from whisper_live.protocols.room_events import check_room_name
+from whisper_live.protocols.whisperlive.handshake import LANGUAGES, language_name
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import (
     JUDGED_HEADERS,
@@ -92,6 +93,7 @@ class HttpPort:
         app = web.Application(middlewares=[self._answer])
         app.on_response_prepare.append(self._add_headers)
         app.router.add_get("/", self._page)
+        app.router.add_get("/page/settings.json", self._page_settings)
         app.router.add_get("/page/{name}", self._page_file)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
@@ -282,6 +284,20 @@ class HttpPort:
     async def _room_page(self, request: web.Request) -> web.StreamResponse:
         """The same for each room, and whether it is there or not."""
         return self._pages.answer(request, "room.html")
+
+    async def _page_settings(self, request: web.Request) -> web.Response:
+        """What the page offers to choose; it needs no key, so it tells no names."""
+        config, registry = self._services.config, self._services.registry
+        codes = registry.languages if len(registry.names) == 1 else LANGUAGES
+        named = sorted((language_name(code).capitalize(), code) for code in codes)
+        content = {
+            "needs_key": self._access.needs_key,
+            "models": [] if self._access.needs_key else registry.names,
+            "languages": [{"code": code, "name": name} for name, code in named],
+            "latency": config.speech.latency,
+            "rooms": self._services.rooms.are_on,
+        }
+        return web.json_response(content, headers={"Cache-Control": "no-store"})
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,16 +81,6 @@ async def no_serious_faults(tab: Any, axe: str) -> None:
         .filter(({impact}) => ["serious", "critical"].includes(impact))
         .map(({id, nodes}) => id + ": " + nodes.map(({html}) => html).join(" ")))""")
     assert found == []
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """axe-core's script, from npm."""
-    need(shutil.which("npm"), "npm")
-    folder = tmp_path_factory.mktemp("axe")
-    install = ["npm", "install", "--silent", "--no-audit", "axe-core@4"]
-    subprocess.run(install, cwd=folder, check=True, timeout=50)
-    return (folder / "node_modules/axe-core/axe.min.js").read_text("utf-8")
 
 
 async def test_chromium_shows_what_is_said_and_leaves_silence_at_home(

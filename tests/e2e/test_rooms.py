@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,9 +17,18 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.e2e.support import KEY, client, quick, running, whole_session, with_http
+from tests.e2e.support import (
+    KEY,
+    Client,
+    client,
+    quick,
+    running,
+    whole_session,
+    with_http,
+)
 from tests.e2e.test_http_port import ask
 from tests.e2e.test_realtime import ITEM, Peer, at_24_khz
+from tests.faults.certificates import certificate
 from whisper_live.config.model import AccessConfig
 from whisper_live.server import connection
 from whisper_live.server.server import Server
@@ -339,6 +351,59 @@ async def test_a_known_name_or_a_key_is_enough(keyed: AccessConfig) -> None:
         ):
             found = await ask(server, f"{path}?token={token}", method="HEAD", Host=host)
             assert found[0] == status, host
+
+
+async def test_a_name_that_is_not_the_servers_is_called_so() -> None:
+    async with running(with_http()) as server:
+        status, body, _ = await ask(server, "/room/hall/events", Host="b.example")
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (403, "foreign_host")
+    assert error["message"].endswith("--allowed-hosts.")
+
+
+async def test_the_page_needs_no_key_and_may_run_nothing_but_its_files(
+    keyed: AccessConfig,
+) -> None:
+    async with running(with_http(keyed)) as server:
+        status, page, headers = await ask(server, "/room/hall")
+        assert status == 200 and headers["Content-Type"] == "text/html; charset=utf-8"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+        assert page == (await ask(server, "/room/attic"))[1]
+        names = re.findall(r'(?:src|href)="\.\.(/page/[^"]+)"', page)
+        assert "/page/room.js" in names and "/page/page.css" in names
+        for name in names:
+            assert (await ask(server, name))[0] == 200
+        assert not re.findall(r"<style|style=|\son\w+=|<script(?! [^>]*src=)", page)
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+
+
+async def test_the_page_to_speak_to_knows_whether_there_are_rooms() -> None:
+    for rooms, known in (("key", True), ("off", False)):
+        async with running(with_http(AccessConfig(rooms=rooms))) as server:
+            _, body, _ = await ask(server, "/page/settings.json")
+        assert json.loads(body)["rooms"] is known
+
+
+async def test_rooms_are_read_over_tls(tmp_path: Path) -> None:
+    certificate(tmp_path, "localhost")
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    trust = ssl.create_default_context(cafile=cert)
+    access = AccessConfig(tls_cert=cert, tls_key=key)
+    async with running(with_http(access, room_grace_s=0.0)) as server:
+        url = f"https://127.0.0.1:{server.http_port}/room/hall/events"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url, ssl=trust) as answer:
+                one = RoomReader(answer)
+                async with connect(
+                    f"wss://127.0.0.1:{server.port}", ssl=trust
+                ) as socket:
+                    peer = Client(socket)
+                    await peer.hello(room="hall")
+                    await peer.say(ONE)
+                    await peer.end()
+                    await peer.rest()
+                await one.rest()
+    assert one.numbers == [5, 6] and one.states[-1] == "over"
 
 
 async def test_readers_have_places_and_give_them_back() -> None:

@@ -70,6 +70,7 @@ function append(text, start, className = "") {
   piece.className = className;
   piece.textContent = isNew ? text : ` ${text}`;
   paragraph.append(piece);
+  at("subtitles").hidden = false;
 }
 
 function showLine({ start, end, text }) {

@@ -453,6 +453,9 @@ def _denial(denied: Denied) -> Failure:
     if denied.status is HTTPStatus.UNAUTHORIZED:
         message = "A valid key is needed: Authorization: Bearer KEY."
         return Failure(401, message, code="invalid_api_key")
+    if denied.kind == "foreign_host":
+        message = "This server does not know this name for itself: --allowed-hosts."
+        return Failure(denied.status.value, message, code=denied.kind)
     return Failure(denied.status.value, denied.status.phrase, code=denied.kind)
 
 

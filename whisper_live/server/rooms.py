@@ -94,10 +94,11 @@ class Room:
         self._ready: set[Reader] = set()  # those who keep up
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._round: list[Reader] = []  # who is still to be looked at
+        self._to_tell: list[Reader] = []  # who is still to be looked at
         self._is_sending = False
-        self._is_stale = False  # something was published since the round began
-        self._is_idle = False  # this round also says that the room is there
+        self._is_stale = False  # then all who are ready are to be looked at
+        self._says_idle = False  # and told that the room is there
+        self._is_idle = False  # those who are looked at now are told so
         self._sent_at = self._loop.time()
         self._pieces: dict[object, tuple[bytes, Mark]] = {}
 
@@ -115,6 +116,7 @@ class Room:
 
     def _publish(self) -> None:
         self._pieces.clear()
+        self._is_stale = True
         self._send_soon()
 
     # ------------------------------------------------------------------- its readers
@@ -122,6 +124,7 @@ class Room:
     def join(self, reader: Reader) -> None:
         """Send it what there is and will be, until its fate says otherwise."""
         self._ready.add(reader)
+        self._to_tell.append(reader)
         self._send_soon()
 
     def go_on(self, reader: Reader) -> None:
@@ -136,23 +139,23 @@ class Room:
     def say_idle(self) -> None:
         """Tell who has been told nothing for a while that the room is there."""
         if self._loop.time() - self._sent_at >= _IDLE_S / 2:
-            self._is_idle = True
+            self._says_idle = self._is_stale = True
             self._send_soon()
 
     def _send_soon(self) -> None:
-        self._is_stale = True
         if not self._is_sending and self._ready:
             self._is_sending = True
             self._loop.call_soon(self._send_some)
 
     def _send_some(self) -> None:
         """Tell some readers what they have not been told; then others have a turn."""
-        if not self._round:
+        if not self._to_tell:
             self._is_stale = False
-            self._round = list(self._ready)
+            self._is_idle, self._says_idle = self._says_idle, False
+            self._to_tell = list(self._ready)
             self._sent_at = self._loop.time()
-        for _ in range(min(_SLICE, len(self._round))):
-            reader = self._round.pop()
+        for _ in range(min(_SLICE, len(self._to_tell))):
+            reader = self._to_tell.pop()
             if reader not in self._ready:
                 continue
             try:
@@ -164,9 +167,9 @@ class Room:
             if fate is not None:
                 self._ready.discard(reader)
                 reader.stop(fate)
-        if not self._round:
+        if not self._to_tell:
             self._is_idle = False
-        if self._round or self._is_stale and self._ready:
+        if self._to_tell or self._is_stale and self._ready:
             self._loop.call_soon(self._send_some)
         else:
             self._is_sending = False
@@ -187,7 +190,7 @@ class Room:
         if reader.sink.is_full:
             return Fate.FULL
         if reader.mark != self.text.newest:
-            self._is_stale = True  # there is more for it
+            self._to_tell.append(reader)  # there is more for it
             return None
         return Fate.TOLD if self._has_ended(reader.view) else None
 

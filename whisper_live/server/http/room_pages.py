@@ -27,7 +27,7 @@ ROOM_PATH = f"/room/{{name:{ROOM_NAME}}}"
 # What waits for a peer beyond this is kept by the room, once for all readers.
 _UNREAD_BYTES = 1 << 14
 _SYSTEM_BYTES = 1 << 15  # and by the system, which would take up to 4 MB for each
-_FAREWELL_S = 10.0  # for who does not keep up to read that it is dropped
+_FAREWELL_S = 10.0  # for a peer to read the last of what it is told
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -78,10 +78,14 @@ class RoomPages:
             return web.Response(headers=_HEADERS, content_type=view.content_type)
         room = self._rooms.enter(name)
         try:
-            reading = _Reading(request, room, view, self._patience_s)
-            fate = await reading.run()
-            if fate is not Fate.TOLD:
-                self._metrics.room_reader_dropped(fate.value)
+            reading = _Reading(
+                request,
+                room,
+                view,
+                patience_s=self._patience_s,
+                dropped=self._metrics.room_reader_dropped,
+            )
+            await reading.run()
             return reading.response
         finally:
             self._rooms.leave(room)
@@ -91,12 +95,20 @@ class _Reading:
     """One reader, from the head of the answer to its end."""
 
     def __init__(
-        self, request: web.Request, room: Room, view: View, patience_s: float
+        self,
+        request: web.Request,
+        room: Room,
+        view: View,
+        *,
+        patience_s: float,
+        dropped: Callable[[str], None],
     ) -> None:
+        """``dropped`` is told why, where the reader does not keep up."""
         self._request = request
         self._room = room
         self._view = view
         self._patience_s = patience_s
+        self._dropped = dropped
         is_chunked = request.version >= HttpVersion11
         self._frame = _chunk if is_chunked else _as_it_is
         self.response = web.StreamResponse(headers=_HEADERS)
@@ -106,47 +118,44 @@ class _Reading:
         if is_chunked:
             self.response.enable_chunked_encoding()
 
-    async def run(self) -> Fate:
-        """Tell it everything until the end; how it came to one."""
+    async def run(self) -> None:
+        """Tell it everything until the end."""
         await self.response.prepare(self._request)
         wire = _Wire(self._request)
         last_id = self._request.headers.get("Last-Event-ID", "")
         greeting, mark = self._view.greet(self._room.text, last_id)
         wire.write(self._frame(greeting))
         reader = Reader(self._view, mark, wire, self._frame)
+        try:
+            fate = await self._tell(reader, wire)
+            if fate is not Fate.TOLD:
+                wire.write(self._frame(self._view.too_slow))
+                self._dropped(fate.value)
+            await self._finish(wire)
+        except BaseException:
+            wire.abort()  # what it has not read by now helps nobody
+            raise
+
+    async def _tell(self, reader: Reader, wire: _Wire) -> Fate:
+        """All that the room tells; why there is no more."""
         self._room.join(reader)
         try:
             while (fate := await reader.fate) is Fate.FULL:
-                if not await self._has_drained(wire):
-                    fate = Fate.STALLED
-                    break
+                if not await wire.has_drained(self._patience_s):
+                    return Fate.STALLED
                 self._room.go_on(reader)
+            return fate
         finally:
             self._room.leave(reader)
-        if fate is not Fate.TOLD:
-            wire.write(self._frame(self._view.too_slow))
-        await self._finish(wire)
-        return fate
-
-    async def _has_drained(self, wire: _Wire) -> bool:
-        """Wait until the peer has read; whether it did."""
-        while wire.is_full:
-            unread = wire.unread_bytes
-            try:
-                async with asyncio.timeout(self._patience_s):
-                    await self._request.writer.drain()
-            except TimeoutError:
-                if wire.unread_bytes >= unread:
-                    return False
-        return True
 
     async def _finish(self, wire: _Wire) -> None:
         """End the answer; a peer that still takes nothing has had its time."""
-        try:
-            async with asyncio.timeout(_FAREWELL_S):
-                await self.response.write_eof()
-        except TimeoutError:
+        end = asyncio.create_task(self.response.write_eof())
+        end.add_done_callback(_forgive)
+        await asyncio.wait({end}, timeout=_FAREWELL_S)
+        if not end.done():
             wire.abort()
+        await end
 
 
 class _Wire:
@@ -156,6 +165,8 @@ class _Wire:
         if request.transport is None:
             raise ConnectionResetError("the peer is gone")
         self._protocol = request.protocol
+        self._writer = request.writer
+        self._drain: asyncio.Task[None] | None = None
         self._transport = request.transport
         self._transport.set_write_buffer_limits(_UNREAD_BYTES)
         if (below := self._transport.get_extra_info("socket")) is not None:
@@ -171,18 +182,38 @@ class _Wire:
         """See ``Sink``."""
         return self._transport.is_closing()
 
-    @property
-    def unread_bytes(self) -> int:
-        """What waits for the peer, beside what the system holds."""
-        return self._transport.get_write_buffer_size()
-
     def write(self, framed: bytes) -> None:
         """See ``Sink``."""
         self._transport.write(framed)
 
+    async def has_drained(self, patience_s: float) -> bool:
+        """Wait until the peer has read; False once it took no byte for so long.
+
+        Raises ``ConnectionError`` where it is gone.  aiohttp's ``drain`` must not be
+        cancelled, as by a timeout: whoever drains afterwards would be as well.
+        """
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._writer.drain())
+            self._drain.add_done_callback(_forgive)
+        while not self._drain.done():
+            unread = self._transport.get_write_buffer_size()
+            await asyncio.wait({self._drain}, timeout=patience_s)
+            is_smaller = self._transport.get_write_buffer_size() < unread
+            if not self._drain.done() and not is_smaller:
+                return False
+        drain, self._drain = self._drain, None
+        drain.result()
+        return True
+
     def abort(self) -> None:
         """Close it, whatever waits."""
         self._transport.abort()
+
+
+def _forgive(task: asyncio.Task[None]) -> None:
+    """What nobody may await any more, a lost connection, is no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _chunk(piece: bytes) -> bytes:

@@ -275,6 +275,9 @@ class Metrics:
             "event",
             at,
         )
+        self._http_port = Gauge(
+            prefix + "http_port", "The HTTP port; 0 where there is none.", registry=at
+        )
         self._build = Info(prefix + "build", "What runs here.", registry=at)
 
     # ------------------------------------------------------------------- sessions
@@ -320,6 +323,10 @@ class Metrics:
     def room_reader_dropped(self, reason: str) -> None:
         """A reader takes nothing (``stalled``) or too little (``not_kept``)."""
         self._room_readers_dropped.add(reason)
+
+    def listens_for_http(self, port: int) -> None:
+        """On this port; 0 where there is none."""
+        self._http_port.set(port)
 
     def options_ignored(self, count: int = 1) -> None:
         """A handshake had this many keys that do nothing here."""

@@ -25,6 +25,7 @@ from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.base import Protocol
+from whisper_live.protocols.languages import LANGUAGES, language_name
 from whisper_live.protocols.openai_realtime import OpenAIRealtime, read_secret_request
 from whisper_live.protocols.openai_rest import (
     Failure,
@@ -33,7 +34,6 @@ from whisper_live.protocols.openai_rest import (
     models_body,
 )
 from whisper_live.protocols.room_events import check_room_name
-from whisper_live.protocols.whisperlive.handshake import LANGUAGES, language_name
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import (
     JUDGED_HEADERS,
@@ -386,7 +386,9 @@ class HttpPort:
             message = f"{request.path} takes {allowed['Allow']}."
             return _failed(Failure(405, message, code="method"), allowed)
         if not _is_upgrade(request):
-            message = f"There is no {request.path[:200]} here."
+            message = (
+                f"There is no {request.path[:200]} here; /docs tells what there is."
+            )
             return _failed(Failure(404, message, code="unknown_url"))
         return await self._live(request)
 

@@ -100,9 +100,8 @@ class RoomText:
         interim = _moved(update.interim, offset) if update.interim else None
         completed = [_moved(segment, offset) for segment in update.completed]
         for segment, following in zip(completed, [*completed[1:], interim]):
-            # What is not settled is read at the same moment as what is.
-            subtitle = _subtitles(segment, following)
-            self._keep(room_events.line(segment, self._next_id), subtitle)
+            event = room_events.line(segment, self._next_id)
+            self._keep(event, _subtitles(segment, following))
             self._end = segment.end
         for span in update.dropped:
             moved = replace(span, start=span.start + offset, end=span.end + offset)

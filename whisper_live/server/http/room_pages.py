@@ -24,9 +24,10 @@ __all__ = ["ROOM_PATH", "RoomPages"]
 
 ROOM_PATH = f"/room/{{name:{ROOM_NAME}}}"
 
-# What waits for a peer beyond this is kept by the room, once for all readers.
-_UNREAD_BYTES = 1 << 14
-_SYSTEM_BYTES = 1 << 15  # and by the system, which would take up to 4 MB for each
+# What the system does not take is kept by the room, once for all readers: as soon as a
+# byte waits, its reader is written to no more.  (With 0 TLS would pause at once.)
+_WAITING_BYTES = 1
+_SYSTEM_BYTES = 1 << 14  # Linux doubles it, and by itself would take up to 4 MB
 _FAREWELL_S = 10.0  # for a peer to read the last of what it is told
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -168,7 +169,7 @@ class _Wire:
         self._writer = request.writer
         self._drain: asyncio.Task[None] | None = None
         self._transport = request.transport
-        self._transport.set_write_buffer_limits(_UNREAD_BYTES)
+        self._transport.set_write_buffer_limits(_WAITING_BYTES)
         if (below := self._transport.get_extra_info("socket")) is not None:
             below.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SYSTEM_BYTES)
 

@@ -66,7 +66,12 @@ class Answer:
         Stock Whisper then says what it heard again and again; twice is not enough to
         raise the compression ratio above Whisper's threshold.
         """
-        return self.believable and not self.is_repeated
+        return self.believable and not self.is_loop
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether it says the same again and again."""
+        return self.is_repeated or self.compression_ratio > MOST_COMPRESSION
 
     @property
     def believable(self) -> bool:

@@ -25,6 +25,7 @@ from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.base import Protocol
+from whisper_live.protocols.languages import LANGUAGES, language_name
 from whisper_live.protocols.openai_realtime import OpenAIRealtime, read_secret_request
 from whisper_live.protocols.openai_rest import (
     Failure,
@@ -32,7 +33,6 @@ from whisper_live.protocols.openai_rest import (
     failure_of,
     models_body,
 )
-from whisper_live.protocols.whisperlive.handshake import LANGUAGES, language_name
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import (
     JUDGED_HEADERS,

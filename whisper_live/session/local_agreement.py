@@ -7,7 +7,7 @@ case and punctuation.
 
 Interim readings are made to begin with what was agreed upon (``agreed``); the final
 may still change it.  tiny.en, 62 recordings of one half of the voices: words taken back
-per word of the final text 0.39 instead of 0.47, errors 14.0 instead of 14.2 in a hundred.
+per word of the final text 0.39 instead of 0.47, errors in a hundred 14.0 and not 14.2.
 
 What is shown changes less often than what is heard: the newest word waits for the next
 hypothesis, a revision until it was heard twice, and one of words further back until

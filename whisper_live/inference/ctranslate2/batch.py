@@ -45,9 +45,9 @@ HOPS_PER_S = 100
 MOST_BEAMS = 16  # time and memory grow with each
 BROKEN = "\ufffd"  # of a character whose last bytes are missing
 POSITIONS = 448  # of the decoder: prompt and answer together
-# A CPU gains nothing by encoding rows together: four of 10 s take tiny 0.20 s one by one
-# and 0.25 s at once, of 12 s base 0.73 and 0.84 s (int8, one thread).  And attention
-# scores take heads x positions**2 x 4 bytes a row: 150 MB at 30 s in small.
+# A CPU gains nothing by encoding rows together: four of 10 s take tiny 0.20 s one by
+# one and 0.25 s at once, of 12 s base 0.73 and 0.84 s (int8, one thread).  And
+# attention scores take heads x positions**2 x 4 bytes a row: 150 MB at 30 s in small.
 CPU_ENCODE_ROWS = 1
 
 

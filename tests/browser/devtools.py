@@ -87,6 +87,18 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    async def press(self, key: str) -> None:
+        """One key, down and up."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        pressed: dict[str, Any] = {
+            "key": key,
+            "code": key,
+            "windowsVirtualKeyCode": code,
+        }
+        text = {"text": "\r"} if key == "Enter" else {}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **pressed, **text)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
     async def show_as(self, *, width: int, height: int, dark: bool = False) -> None:
         """Give the window this size, and the colours that its user prefers."""
         await self.call(

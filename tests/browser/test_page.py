@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +28,10 @@ from tests.browser.page import (
     shown,
     wait_for,
 )
+from tests.faults.process import daemon
 from whisper_live.config.model import AccessConfig
+from whisper_live.inference import model_packages as packages
+from whisper_live.server import connection
 from whisper_live.server.server import Server
 
 pytestmark = pytest.mark.browser
@@ -41,23 +46,29 @@ def address(server: Server) -> str:
 
 
 @asynccontextmanager
-async def opened(server: Server, speech: Said, folder: Path) -> AsyncIterator[Page]:
+async def opened(url: str, speech: Said, folder: Path) -> AsyncIterator[Page]:
     """The page in Chromium, all of it there."""
     need(chromium(), "chromium")
     folder.mkdir()
-    page = open_page(address(server), microphone=speech.audio, profile=folder)
+    page = open_page(url, microphone=speech.audio, profile=folder)
     async with page as tab:
         await loaded(tab)
         yield tab
 
 
 async def loaded(tab: Any) -> None:
-    await wait_for(tab, 'document.getElementById("language").length > 1')
+    languages = 'document.getElementById("language")'
+    await wait_for(tab, f"{languages}.length > 1 || {languages}.disabled")
 
 
 async def text_of(tab: Any, part: str) -> str:
     text = await tab.evaluate(f'document.getElementById("{part}").innerText')
     return re.sub(r"\s+", " ", str(text)).strip()
+
+
+def plain(text: str) -> str:
+    """Words alone: models differ in how they punctuate."""
+    return re.sub(r"[^a-z ]", "", text.lower())
 
 
 async def saved(tab: Any, button: str) -> str:
@@ -89,14 +100,16 @@ async def test_chromium_shows_what_is_said_and_leaves_silence_at_home(
     speech = said(tmp_path / "speech.wav", (1.0, 3.5, 4.0, 3.0))
     folder = pictures(tmp_path)
     async with serving() as server:
-        async with opened(server, speech, tmp_path / "profile") as tab:
+        async with opened(address(server), speech, tmp_path / "profile") as tab:
             await tab.show_as(width=900, height=760)
             await tab.picture(folder / "start.png")
             await no_serious_faults(tab, axe)
             for part in ("settings", "figures"):
                 await tab.evaluate(f'document.getElementById("{part}").open = true')
             await tab.evaluate('document.getElementById("compare").click()')
-            await tab.evaluate(START)
+            await tab.evaluate("document.activeElement.blur()")
+            await tab.press("Tab")
+            await tab.press("Enter")
             await wait_for(tab, shown("kitchen"))
             await tab.evaluate("scrollTo(0, 0)")
             await tab.picture(folder / "live.png")
@@ -121,7 +134,7 @@ async def test_chromium_shows_what_is_said_and_leaves_silence_at_home(
             assert not await tab.evaluate(wide), "it does not fit on a phone"
             await tab.picture(folder / "phone.png")
             await check_requests(tab, server)
-            await check_files(tab, speech, tmp_path)
+            await check_files(tab, speech)
 
 
 def check_subtitles(srt: str, speech: Said) -> None:
@@ -144,21 +157,23 @@ def check_figures(figures: dict[str, Any], speech: Said) -> None:
         counts = {k: each["count"] for k, each in session["percentiles"].items()}
         assert counts["completed"] == counts["stands"] == len(speech.sentences)
         assert counts["first"] >= 2
-        assert {"decode_ms", "vad_ms", "queue_ms", "infer_ms", "batch_size"} <= set(
-            session["stages"][-1]
-        )
+        stages = {"decode_ms", "vad_ms", "queue_ms", "infer_ms", "emit_ms"}
+        assert stages | {"batch_size"} <= set(session["stages"][-1])
     assert len(figures["sessions"]["tuned"]["bytes"]) > 10
     sent, kept = figures["bytes"]["sent"], figures["bytes"]["saved"]
     assert speech.silent > 0.6
     assert kept / (sent + kept) >= 0.5
 
 
-async def check_files(tab: Page, speech: Said, folder: Path) -> None:
-    """A recording that is opened is read; a broken one is called so."""
+async def check_files(tab: Page, speech: Said) -> None:
+    """A recording that is opened is read; a broken one that is dropped is called so."""
     ended = 'document.getElementById("state").textContent === ""'
-    broken = folder / "broken.wav"
-    broken.write_bytes(b"RIFF nothing")
-    await tab.choose_file("#file", broken)
+    await tab.evaluate("""(() => {
+        const dropped = new DataTransfer();
+        dropped.items.add(new File(["RIFF nothing"], "broken.wav"));
+        document.body.dispatchEvent(
+            new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+    })()""")
     await wait_for(tab, f"{ended} && {NOTICE}")
     assert "cannot be transcribed" in await text_of(tab, "notice")
     assert await text_of(tab, "text") == ""
@@ -186,7 +201,9 @@ async def test_firefox_shows_what_is_said(tmp_path: Path) -> None:
     speech = said(tmp_path / "speech.wav", (0.3, 0.8, 0.5))
     for name in ("profile", "sound"):
         (tmp_path / name).mkdir()
-    async with serving() as server, speaker(tmp_path / "sound") as loud:
+    weights = packages.find("tiny.en")
+    model = "tiny.en" if weights and not weights.missing else "demo"
+    async with serving(model) as server, speaker(tmp_path / "sound") as loud:
         async with open_firefox(
             address(server), speaker=loud, profile=tmp_path / "profile"
         ) as tab:
@@ -196,40 +213,56 @@ async def test_firefox_shows_what_is_said(tmp_path: Path) -> None:
             await loud.play(speech.audio)
             await tab.evaluate(START)
             await wait_for(tab, 'document.getElementById("state").textContent === ""')
-            assert await text_of(tab, "text") == " ".join(speech.sentences)
+            wanted = plain(" ".join(speech.sentences))
+            assert plain(await text_of(tab, "text")) == wanted
             cues = (await saved(tab, "srt")).strip().split("\n\n")
-            assert [cue.split("\n")[2] for cue in cues] == list(speech.sentences)
+            assert plain(" ".join(cue.split("\n")[2] for cue in cues)) == wanted
             await tab.picture(pictures(tmp_path) / "firefox.png")
             await check_requests(tab, server)
 
 
-async def test_a_server_that_is_gone_for_a_while_costs_no_words(tmp_path: Path) -> None:
+async def test_a_daemon_that_is_killed_costs_no_words(tmp_path: Path) -> None:
     speech = said(tmp_path / "speech.wav", (0.3, 2.0, 2.0, 1.0))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    folder = pictures(tmp_path)
-    async with serving(http_port=port) as first:
-        page = opened(first, speech, tmp_path / "profile")
-        tab = await page.__aenter__()
-        try:
-            await tab.evaluate(START)
-            await wait_for(tab, shown(speech.sentences[0][:6]))
-            await first.close()
-            await wait_for(tab, 'document.getElementById("notice").textContent')
-            assert "trying again" in await text_of(tab, "notice")
-            await tab.picture(folder / "lost.png")
-            async with serving(http_port=port):
-                await wait_for(tab, shown(speech.sentences[-1]))
-                assert "a new session goes on" in await text_of(tab, "notice")
-                await tab.evaluate(START)
-                ended = 'document.getElementById("state").textContent === ""'
-                await wait_for(tab, ended)
-                assert await text_of(tab, "text") == " ".join(speech.sentences)
-        finally:
-            await page.__aexit__(None, None, None)
+    flags = ("--port", "0", "--http-port", str(port), "--model", "demo")
+    program = ("-m", "whisper_live", "serve", *flags)
+    ended = 'document.getElementById("state").textContent === ""'
+    async with contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(daemon(tmp_path, program=program))
+        page = opened(f"http://localhost:{port}/", speech, tmp_path / "profile")
+        tab = await stack.enter_async_context(page)
+        await tab.evaluate(START)
+        await wait_for(tab, shown(speech.sentences[0][:6]))
+        first.kill(signal.SIGKILL)
+        await wait_for(tab, NOTICE)
+        assert "trying again" in await text_of(tab, "notice")
+        await tab.picture(pictures(tmp_path) / "lost.png")
+        second = await stack.enter_async_context(daemon(tmp_path, program=program))
+        await wait_for(tab, shown(speech.sentences[-1]))
+        assert "a new session goes on" in await text_of(tab, "notice")
+        await tab.evaluate(START)
+        await wait_for(tab, ended)
+        assert await text_of(tab, "text") == " ".join(speech.sentences)
+        # Who gives up waiting for the last words keeps those that are there.
+        await tab.evaluate(START)
+        await wait_for(
+            tab, 'document.getElementById("state").textContent === "Listening"'
+        )
+        second.kill(signal.SIGKILL)
+        await tab.evaluate(START)
+        await wait_for(
+            tab, 'document.getElementById("start").textContent === "Give up"'
+        )
+        await tab.evaluate(START)
+        await wait_for(tab, ended)
+        assert "did not reach the server" in await text_of(tab, "notice")
 
 
-async def test_what_is_wrong_is_said_in_words(tmp_path: Path) -> None:
+async def test_what_is_wrong_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_REFUSAL_HOLD_S", 0.05)
     speech = said(tmp_path / "speech.wav", (5.0, 1.0))
     folder = pictures(tmp_path)
     keys = tmp_path / "keys"
@@ -243,7 +276,7 @@ async def test_what_is_wrong_is_said_in_words(tmp_path: Path) -> None:
         hello = {"uid": "other", "language": "en", "task": "transcribe"}
         await other.send(json.dumps(hello))
         assert json.loads(await other.recv())["message"] == "SERVER_READY"
-        async with opened(full, speech, tmp_path / "profile") as tab:
+        async with opened(address(full), speech, tmp_path / "profile") as tab:
             await tab.show_as(width=900, height=600)
             await says(tab, "no place free", folder / "full.png")
             await tab.open(address(keyed))

@@ -61,8 +61,9 @@ async def test_readers_in_both_browsers_see_what_is_said_to_the_page(
     fox.mkdir()
     silent = Speaker(dict(os.environ))
     async with serving() as server:
+        page_url = f"http://localhost:{server.http_port}/"
         async with (
-            opened(server, speech, tmp_path / "speaker") as page,
+            opened(page_url, speech, tmp_path / "speaker") as page,
             reading(server, tmp_path / "reader") as tab,
             open_firefox(address(server), speaker=silent, profile=fox) as fox_tab,
         ):

@@ -122,8 +122,9 @@ class Connection:
         self._sender = Sender(
             socket,
             limit=services.config.limits.max_unsent,
-            sent=lambda seconds: services.metrics.stage("emit", seconds),
+            sent=self._sent,
         )
+        self._emit_s: float | None = None  # of the newest message
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
@@ -473,7 +474,13 @@ class Connection:
 
     # ----------------------------------------------------------- what the session tells
 
+    def _sent(self, seconds: float) -> None:
+        self._emit_s = seconds
+        self._metrics.stage("emit", seconds)
+
     def _tell(self, update: Update) -> None:
+        timings = replace(update.timings, emit_s=self._emit_s)
+        update = replace(update, timings=timings)
         if self._final_pass is not None:
             self._final_pass.note(update)
         for segment in update.completed:

@@ -50,7 +50,8 @@ class SessionOptions:
     word_timestamps: bool = False
     multilingual: bool = False  # detect the language again for each utterance
     beam_size: int = 0  # of finals; 0: the server's
-    plain: bool = False  # read as ``plainly`` says, and try no final in advance
+    # Read as ``plainly`` says, without a prefix, and try no final in advance.
+    plain: bool = False
 
 
 def plainly(stream: StreamConfig) -> StreamConfig:

@@ -375,7 +375,7 @@ def test_over_time_ends_with_disconnect_and_holds_the_socket() -> None:
 
 
 def test_timings_only_for_those_who_asked() -> None:
-    timings = Timings(0.002, 0.001, 0.05, 0.25, 3)
+    timings = Timings(0.002, 0.001, 0.05, 0.25, 3, emit_s=0.004)
     update = Update(completed=(done(0, 1, " a"),), timings=timings)
     assert "timings" not in said(wire().render(update))[-1]
     assert said(wire(timings=True).render(update))[-1]["timings"] == {
@@ -383,6 +383,7 @@ def test_timings_only_for_those_who_asked() -> None:
         "vad_ms": 1.0,
         "queue_ms": 50.0,
         "infer_ms": 250.0,
+        "emit_ms": 4.0,
         "batch_size": 3,
     }
 

@@ -97,7 +97,8 @@ def test_a_plain_session_reads_the_whole_window_again_at_a_fixed_pace() -> None:
     # A second, in messages of 0.256 s, and one more where the last frame is silent.
     assert steps <= {16_384, 20_480} and len(lengths) > 5
     assert kinds(plain).count(FINAL) == 2, "none in advance"
-    assert {request.options.prompt for request in plain.requests} == {""}
+    said = {(each.options.prompt, each.options.prefix) for each in plain.requests}
+    assert said == {("", "")}
     assert any(
         request.start > tuned.requests[0].start for request in tuned.requests[:-2]
     )

@@ -57,7 +57,7 @@ export class Charts {
 function chart(place, title, series, style = {}) {
   const computed = getComputedStyle(document.documentElement);
   const colour = (name) => computed.getPropertyValue(name).trim();
-  const colours = [colour("--accent"), colour("--good"), colour("--stop"), colour("--quiet")];
+  const colours = [colour("--accent"), colour("--good"), colour("--stop"), colour("--quiet"), colour("--text")];
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   return new uPlot({
     title,

@@ -3,7 +3,7 @@
 const MOST = 5000; // of each kind are kept
 
 export const LATENCIES = { first: "First words", stands: "Text stands", completed: "Completed" };
-export const STAGES = { decode_ms: "decode", vad_ms: "speech detection", queue_ms: "queue", infer_ms: "inference" };
+export const STAGES = { decode_ms: "decode", vad_ms: "speech detection", queue_ms: "queue", infer_ms: "inference", emit_ms: "emit" };
 
 /** The figures of one session; times of audio are brought to this clock by `startedAt`. */
 export class Figures {

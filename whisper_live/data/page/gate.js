@@ -8,7 +8,7 @@ const RISE_DB_PER_S = 1;
 const ABOVE_FLOOR_DB = 8; // steady noise stays within 3 dB of its floor
 const NEVER_SILENCE_DB = -42; // in a loud place speech may be no louder than the rest
 const LOWEST_DB = -75; // what is softer is digital silence
-const UNKNOWN_S = 0.6; // at the start all is sent, until the floor is known
+const UNKNOWN_S = 0.3; // at the start all is sent, until the floor is known
 const KEPT_S = 5;
 
 /** Hears levels in order and says of a span whether it has to be sent. */

@@ -94,6 +94,7 @@ class Live {
   #startedAt = 0;
   #beat;
   #sentBefore = 0;
+  #isEnding = false;
 
   static async start() {
     const format = recordingFormat();
@@ -181,7 +182,9 @@ class Live {
       lost: () => {
         state("Connection lost");
         const why = detail.wasFull ? "All places are taken." : detail.hasBeenReady ? "The connection is lost." : "The server does not answer.";
-        notice(`${why} What you say is kept; trying again.`, { fault: true });
+        const kept = this.#isEnding ? "Your last words are kept" : "What you say is kept";
+        notice(`${why} ${kept}; trying again.`, { fault: true });
+        if (this.#isEnding) button("Give up", { isLive: true });
       },
       text: () => {
         const completed = column.take(detail.segments);
@@ -222,8 +225,14 @@ class Live {
     for (const each of Object.values(this.#conversations)) each.leave();
   }
 
-  /** No more is recorded; its last text comes. */
+  /** No more is recorded; its last text comes.  A second time: it is not waited for. */
   async stop() {
+    if (this.#isEnding) {
+      this.#leave();
+      finished("Your last words did not reach the server.");
+      return;
+    }
+    this.#isEnding = true;
     clearInterval(this.#beat);
     await this.#capture.stop();
     this.#uplink.finish();

@@ -56,7 +56,7 @@ async def test_readers_in_both_browsers_see_what_is_said_to_the_page(
     tmp_path: Path,
 ) -> None:
     need(firefox(), "firefox-esr or pulseaudio")
-    speech = said(tmp_path / "speech.wav", (1.0, 2.0, 3.0))
+    speech = said(tmp_path / "speech.wav", (0.5, 0.8, 0.5))
     fox = tmp_path / "fox"
     fox.mkdir()
     silent = Speaker(dict(os.environ))

@@ -7,6 +7,7 @@ so there must be room before the first one; what Python is refused becomes one s
 from __future__ import annotations
 
 import resource
+import sys
 from pathlib import Path
 
 from whisper_live.errors import ConfigError
@@ -51,19 +52,21 @@ def check_room() -> None:
         )
 
 
-def allow_open_files() -> None:
-    """Open as many files as the system lets this process, not as many as by default.
+def allow_open_files(needed: int) -> None:
+    """Let this process open so many files, as far as the system allows it.
 
     1024 are many a shell's default, from times in which more broke ``select``.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = min(needed, most_open_files())
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def most_open_files() -> int:
-    """How many files may be open once ``allow_open_files`` was called."""
+    """How many files ``allow_open_files`` can allow."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return hard
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 def session_files(max_sessions: int) -> int:

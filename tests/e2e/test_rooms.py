@@ -413,6 +413,8 @@ async def test_readers_have_places_and_give_them_back() -> None:
             status, body, headers = await ask(server, "/room/attic/events")
             assert (status, json.loads(body)["error"]["code"]) == (503, "room_readers")
             assert int(headers["Retry-After"]) >= 1
+            status, body, _ = await ask(server, "/room/attic/events", method="HEAD")
+            assert (status, body) == (503, "")
         while b"whisper_live_room_readers 0.0" not in server.metrics.render():
             await asyncio.sleep(0)
         async with reader(server) as one:

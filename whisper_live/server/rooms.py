@@ -334,11 +334,8 @@ class Rooms:
         room = self._rooms.get(name)
         return room if room is not None and room.began_at is not None else None
 
-    def enter(self, name: str) -> Room:
-        """The room of this name, for one more reader, who may come before the speaker.
-
-        To be followed by ``leave``.  Raises ``Overloaded`` where there is no place.
-        """
+    def check_place(self) -> None:
+        """Raises ``Overloaded`` where there is no place for one more reader."""
         if self._is_closed:
             raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
         if self._readers >= self._places:
@@ -348,6 +345,13 @@ class Rooms:
                 wait_minutes=_FULL_MINUTES,
                 kind="room_readers",
             )
+
+    def enter(self, name: str) -> Room:
+        """The room of this name, for one more reader, who may come before the speaker.
+
+        To be followed by ``leave``.  Raises as ``check_place``.
+        """
+        self.check_place()
         if (room := self._rooms.get(name)) is None:
             room = self._rooms[name] = Room(name, self._metrics)
         room.places += 1

@@ -54,6 +54,7 @@ class RoomPages:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """All that a room tells, as Server-Sent Events."""
+        self._check(request)
         return await self._answer(request, EVENTS)
 
     async def subtitles(self, request: web.Request) -> web.StreamResponse:
@@ -61,23 +62,25 @@ class RoomPages:
 
         With ``live=0`` it ends with what has been said so far.
         """
+        self._check(request)
+        room = self._rooms.find(request.match_info["name"])
+        if room is None:
+            message = "Nobody speaks in this room."
+            raise RequestError(message, status=HTTPStatus.NOT_FOUND, code="no_room")
+        if request.query.get("live") == "0":
+            return web.Response(
+                body=room.text.subtitles(),
+                headers=_HEADERS,
+                content_type=SUBTITLES.content_type,
+                charset="utf-8",
+            )
         return await self._answer(request, SUBTITLES)
 
     async def _answer(self, request: web.Request, view: View) -> web.StreamResponse:
-        self._check(request)
-        name = request.match_info["name"]
-        if view is SUBTITLES:
-            if (spoken := self._rooms.find(name)) is None:
-                message = "Nobody speaks in this room."
-                raise RequestError(message, status=HTTPStatus.NOT_FOUND, code="no_room")
-            if request.query.get("live") == "0":
-                body, kind = spoken.text.subtitles(), view.content_type
-                return web.Response(
-                    body=body, headers=_HEADERS, content_type=kind, charset="utf-8"
-                )
         if request.method == "HEAD":  # a page asks what keeps it from reading
+            self._rooms.check_place()
             return web.Response(headers=_HEADERS, content_type=view.content_type)
-        room = self._rooms.enter(name)
+        room = self._rooms.enter(request.match_info["name"])
         try:
             reading = _Reading(
                 request,

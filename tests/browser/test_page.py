@@ -36,7 +36,8 @@ from whisper_live.inference import model_packages as packages
 from whisper_live.server import connection
 from whisper_live.server.server import Server
 
-pytestmark = pytest.mark.browser
+# Browsers start slowly where others work beside them: 5 s each on two busy cores.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 START = 'document.getElementById("start").click()'
 NOTICE = '!!document.getElementById("notice").textContent'

@@ -13,7 +13,7 @@ export class Conversation {
   #on;
   #socket = null;
   #items = [];
-  #baseMs = 0; // where this connection's audio begins in the recording
+  #baseMs = null; // where this connection's audio begins in the recording
   #completedMs = 0;
   #attempts = 0;
   #timer = null;
@@ -73,7 +73,7 @@ export class Conversation {
 
   #begin(socket) {
     socket.send(JSON.stringify(this.#hello()));
-    this.#baseMs = this.#items[0]?.startMs ?? this.#completedMs;
+    this.#baseMs = null;
     this.#hasHeader = false;
     for (const item of this.#items) this.#write(item);
     if (this.#isEnding) socket.send(END);
@@ -81,7 +81,8 @@ export class Conversation {
 
   #hasHeader = false;
 
-  #write({ bytes, message }) {
+  #write({ bytes, message, startMs }) {
+    this.#baseMs ??= startMs;
     if (!this.#hasHeader && bytes) {
       this.#hasHeader = true;
       this.#socket.send(this.#header());

@@ -94,6 +94,7 @@ class Live {
   #beat;
   #sentBefore = 0;
   #isEnding = false;
+  #refusal = ""; // that came before the microphone was open
 
   static async start() {
     const format = recordingFormat();
@@ -111,6 +112,7 @@ class Live {
     try {
       await session.#open(stream, format);
     } catch (error) {
+      session.#leave();
       for (const track of stream.getTracks()) track.stop();
       throw error;
     }
@@ -143,6 +145,7 @@ class Live {
       level: (at, db) => this.#level(at, db),
       lost: () => stop("The microphone is gone. Plug it in, then press Start again."),
     });
+    if (this.#refusal) throw new Error(this.#refusal);
     this.#startedAt = performance.now();
     this.#beat = setInterval(() => this.#second(), 1000);
     showMicrophones();
@@ -203,11 +206,13 @@ class Live {
   #refused({ kind, said }) {
     const text = {
       full: `The server has no place free. One is likely to be in ${minutes(said)}; then press Start again.`,
-      wrong_key: $("key").value ? "The server does not know this key." : "The server wants a key: write it here, then press Start again.",
+      no_key: "The server wants a key: write it here, then press Start again.",
+      wrong_key: "The server does not know this key.",
     }[kind] ?? `The server refused: ${said}`;
     this.#leave();
-    finished(text);
-    if (kind === "wrong_key") {
+    if (this.#capture) finished(text);
+    else this.#refusal = text;
+    if (["no_key", "wrong_key"].includes(kind)) {
       $("key-field").hidden = false;
       $("key").focus();
     }
@@ -276,7 +281,7 @@ function showRoom() {
 
 class FileReading {
   #abort = new AbortController();
-  #shown = [];
+  #isAbandoned = false;
 
   constructor(file) {
     begin(false);
@@ -292,6 +297,7 @@ class FileReading {
       });
       finished("");
     } catch (error) {
+      if (this.#isAbandoned) return; // another reading has begun
       if (error.name === "AbortError") finished("");
       else finished(error instanceof TypeError ? "The server does not answer." : `This file cannot be transcribed: ${error.message}`);
     }
@@ -299,8 +305,7 @@ class FileReading {
 
   #line({ completed = [], language }) {
     if (language) words.language = language;
-    this.#shown = completed.map((segment) => ({ ...segment, completed: true }));
-    if (this.#shown.length) words.take(this.#shown);
+    if (completed.length) words.take(completed.map((segment) => ({ ...segment, completed: true })));
     enableDownloads();
   }
 
@@ -309,6 +314,7 @@ class FileReading {
   }
 
   abandon() {
+    this.#isAbandoned = true;
     this.stop();
   }
 }
@@ -411,8 +417,13 @@ $("key").onchange = askForModels;
 $("figures").ontoggle = showFigures;
 $("export").onclick = () => download("figures.json", "application/json", exported());
 $("copy").onclick = async () => {
-  await navigator.clipboard.writeText(words.transcript.as("txt"));
-  state("Copied");
+  if (navigator.clipboard) { // only over HTTPS and on localhost
+    await navigator.clipboard.writeText(words.transcript.as("txt"));
+    notice("Copied.");
+  } else {
+    getSelection().selectAllChildren($("text"));
+    notice("The text is selected: copy it with Ctrl+C.");
+  }
 };
 for (const format of ["txt", "srt", "vtt"]) {
   $(format).onclick = () => download(`transcript.${format}`, "text/plain", words.transcript.as(format));

@@ -18,6 +18,7 @@ export class Conversation {
   #attempts = 0;
   #timer = null;
   #isReady = false;
+  #lostMs = 0; // of sound that could not be kept for the next session
   #hasBeenReady = false;
   #isEnding = false;
   #isOver = false;
@@ -63,7 +64,6 @@ export class Conversation {
     clearTimeout(this.#timer);
     const url = new URL("live", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    this.#isReady = false;
     this.#refusal = null;
     const socket = (this.#socket = new WebSocket(url));
     socket.onopen = () => this.#begin(socket);
@@ -93,9 +93,10 @@ export class Conversation {
   #forget() {
     const newest = this.#items.at(-1).endMs;
     const from = Math.max(this.#completedMs, newest - KEPT_MS);
-    while (this.#items[0].endMs <= from) {
-      this.#items.shift();
-      if (!this.#items.length) return;
+    while (this.#items.length && this.#items[0].endMs <= from) {
+      const { bytes, startMs, endMs } = this.#items.shift();
+      const isUnsaid = endMs > this.#completedMs && !this.#isReady;
+      if (bytes && isUnsaid) this.#lostMs += endMs - startMs;
     }
   }
 
@@ -108,8 +109,9 @@ export class Conversation {
     } else if (message.message === "SERVER_READY") {
       this.#isReady = true;
       this.#attempts = 0;
-      this.#on("ready", { again: this.#hasBeenReady });
+      this.#on("ready", { again: this.#hasBeenReady, lostS: this.#lostMs / 1000 });
       this.#hasBeenReady = true;
+      this.#lostMs = 0;
     } else if (message.message === "DISCONNECT") {
       this.#socket.send(END);
     } else if (message.language) {
@@ -136,6 +138,7 @@ export class Conversation {
 
   #closed(code, reason) {
     this.#socket = null;
+    this.#isReady = false;
     if (this.#isOver) return;
     const isFull = this.#refusal?.status === "WAIT";
     if (this.#refusal && !(isFull && this.#hasBeenReady)) {

@@ -179,7 +179,7 @@ class Live {
       ready: () => {
         state("Listening");
         showRoom();
-        notice(detail.again ? "Connected again: a new session goes on. What you said meanwhile was kept and is sent again." : "");
+        notice(detail.again ? connectedAgain(detail.lostS) : "");
       },
       lost: () => {
         state("Connection lost");
@@ -247,6 +247,13 @@ class Live {
   abandon() {
     this.#leave();
   }
+}
+
+function connectedAgain(lostS) {
+  const kept = lostS
+    ? `The last minute of what you said was kept, ${lostS.toFixed(0)} s before that were not.`
+    : "What you said meanwhile was kept and is sent again.";
+  return `Connected again: a new session goes on. ${kept}`;
 }
 
 function hello(container, { plain }) {

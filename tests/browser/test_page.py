@@ -303,6 +303,13 @@ async def test_what_is_wrong_is_said_in_words(
             await wait_for(
                 tab, 'document.getElementById("state").textContent === "Listening"'
             )
+            await tab.evaluate("""void (Blob.prototype.arrayBuffer =
+                () => Promise.reject(new Error("torn")))""")
+            await wait_for(tab, NOTICE)
+            assert "cannot be read: torn." in await text_of(tab, "notice")
+            await wait_for(
+                tab, 'document.getElementById("start").textContent === "Start"'
+            )
             for fault, words in (
                 ("NotAllowedError", "may not use the microphone"),
                 ("NotReadableError", "in use by another program"),

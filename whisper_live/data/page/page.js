@@ -144,6 +144,7 @@ class Live {
       chunk: (bytes) => this.#chunk(bytes),
       level: (at, db) => this.#level(at, db),
       lost: () => stop("The microphone is gone. Plug it in, then press Start again."),
+      broken: (error) => stop(`What this browser records cannot be read: ${error.message}.`),
     });
     if (this.#refusal) throw new Error(this.#refusal);
     this.#startedAt = performance.now();

@@ -298,6 +298,27 @@ def test_who_is_refused_is_told_and_who_is_lost_tries_again(
         assert log[0][1] == {"kind": kind, "said": said["message"]}
 
 
+@pytest.mark.parametrize("again", ["room_taken", "room_off"])
+def test_who_comes_back_sooner_than_the_loss_was_noticed_tries_again(
+    again: str,
+) -> None:
+    script = """
+        sockets[0].open();
+        sockets[0].say(READY);
+        sockets[0].close(1006);
+        timer();
+        timer = null;
+        sockets[1].open();
+        sockets[1].say({ status: "ERROR", message: "Somebody else speaks here." });
+        sockets[1].close(1008, given);
+        console.log(JSON.stringify([log.map(([event]) => event), timer !== null]));
+    """
+    events, tries = run(CONVERSATION + script, again)
+    ended = ["lost"] if again == "room_taken" else ["refused"]
+    assert events == ["ready", "lost", *ended]
+    assert tries == (again == "room_taken")
+
+
 def test_what_another_session_repeats_is_not_shown_twice() -> None:
     given = [
         [{"start": 0.5, "end": 2.0, "text": " One.", "completed": True}],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -127,7 +126,12 @@ async def test_chromium_shows_what_is_said_and_leaves_silence_at_home(
             await tab.evaluate("scrollTo(0, 0)")
             await tab.picture(folder / "live.png")
             await wait_for(tab, shown(speech.sentences[-1]))
-            await asyncio.sleep(2)  # what is behind the last word is silence
+            # What is behind the last word is silence: all is completed without Stop.
+            completed = "document.querySelectorAll('#columns .text span:not(.partial)')"
+            await wait_for(tab, f"{completed}.length === {2 * len(speech.sentences)}")
+            assert not await tab.evaluate(
+                "document.querySelectorAll('.partial').length"
+            )
             await tab.evaluate(START)
             await wait_for(tab, 'document.getElementById("state").textContent === ""')
             assert await text_of(tab, "text") == " ".join(speech.sentences)
@@ -175,7 +179,7 @@ def check_figures(figures: dict[str, Any], speech: Said) -> None:
     assert len(figures["sessions"]["tuned"]["bytes"]) > 10
     sent, kept = figures["bytes"]["sent"], figures["bytes"]["saved"]
     assert speech.silent > 0.6
-    assert kept / (sent + kept) >= 0.5
+    assert kept / (sent + kept) >= 0.45
 
 
 async def check_files(tab: Page, speech: Said) -> None:

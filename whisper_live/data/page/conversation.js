@@ -141,7 +141,9 @@ export class Conversation {
     this.#isReady = false;
     if (this.#isOver) return;
     const isFull = this.#refusal?.status === "WAIT";
-    if (this.#refusal && !(isFull && this.#hasBeenReady)) {
+    // A server that has not noticed the loss yet takes our own session for another's.
+    const willPass = this.#hasBeenReady && (isFull || reason === "room_taken");
+    if (this.#refusal && !willPass) {
       this.#isOver = true;
       const kind = isFull ? "full" : reason;
       this.#on("refused", { kind, said: this.#refusal.message });

@@ -34,6 +34,7 @@ from whisper_live.config.model import AccessConfig
 from whisper_live.inference import model_packages as packages
 from whisper_live.server import connection
 from whisper_live.server.server import Server
+from whisper_live.text.wer import plain_words, word_errors
 
 # Browsers start slowly where others work beside them: 5 s each on two busy cores.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -66,11 +67,6 @@ async def loaded(tab: Any) -> None:
 async def text_of(tab: Any, part: str) -> str:
     text = await tab.evaluate(f'document.getElementById("{part}").innerText')
     return re.sub(r"\s+", " ", str(text)).strip()
-
-
-def plain(text: str) -> str:
-    """Words alone: models differ in how they punctuate."""
-    return re.sub(r"[^a-z ]", "", text.lower())
 
 
 async def saved(tab: Any, button: str) -> str:
@@ -215,11 +211,12 @@ async def check_requests(tab: Any, server: Server) -> None:
 
 async def test_firefox_shows_what_is_said(tmp_path: Path) -> None:
     need(firefox(), "firefox-esr or pulseaudio")
-    speech = said(tmp_path / "speech.wav", (0.3, 0.8, 0.5))
+    weights = packages.find("tiny.en")
+    is_real = weights is not None and not weights.missing
+    model, recording = ("tiny.en", "meeting") if is_real else ("demo", "demo")
+    speech = said(tmp_path / "speech.wav", (0.3, 0.8, 0.5), recording)
     for name in ("profile", "sound"):
         (tmp_path / name).mkdir()
-    weights = packages.find("tiny.en")
-    model = "tiny.en" if weights and not weights.missing else "demo"
     async with serving(model) as server, speaker(tmp_path / "sound") as loud:
         async with open_firefox(
             address(server), speaker=loud, profile=tmp_path / "profile"
@@ -230,10 +227,13 @@ async def test_firefox_shows_what_is_said(tmp_path: Path) -> None:
             await loud.play(speech.audio)
             await tab.evaluate(START)
             await wait_for(tab, 'document.getElementById("state").textContent === ""')
-            wanted = plain(" ".join(speech.sentences))
-            assert plain(await text_of(tab, "text")) == wanted
+            wanted = plain_words(" ".join(speech.sentences))
+            shown_words = plain_words(await text_of(tab, "text"))
+            # Of a synthesised voice tiny.en may mistake a word, the demo model none.
+            assert word_errors(wanted, shown_words) <= is_real, shown_words
             cues = (await saved(tab, "srt")).strip().split("\n\n")
-            assert plain(" ".join(cue.split("\n")[2] for cue in cues)) == wanted
+            lines = " ".join(cue.split("\n")[2] for cue in cues)
+            assert plain_words(lines) == shown_words
             await tab.picture(pictures(tmp_path) / "firefox.png")
             await check_requests(tab, server)
 

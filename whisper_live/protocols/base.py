@@ -27,6 +27,7 @@ __all__ = [
     "Message",
     "Protocol",
     "Renderer",
+    "Silence",
     "for_model",
     "unmet",
 ]
@@ -45,6 +46,7 @@ class Hello:
     # None: raw float32 unless a container shows itself.
     audio_format: str | PcmFormat | None = None
     final_pass: bool = False
+    room: str = ""  # the name under which its text is published
     is_first_message: bool = False  # what brought it says more, and is to be read too
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 
@@ -56,8 +58,15 @@ class Audio:
     data: bytes
 
 
-# All but audio is an event of the session as it stands.
-ClientMessage = Audio | Flush | Configure | EndOfAudio
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """So much silence at this point of its audio, which it did not send."""
+
+    samples: int
+
+
+# All but what is heard is an event of the session as it stands.
+ClientMessage = Audio | Silence | Flush | Configure | EndOfAudio
 
 
 def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOptions:

@@ -44,6 +44,7 @@ from whisper_live.server.fitting import fitted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
+from whisper_live.server.rooms import Publication, Rooms
 from whisper_live.server.sender import Sender
 from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
@@ -86,6 +87,7 @@ class Services:
     detector: Callable[[], Detector]
     access: Access
     admission: Admission
+    rooms: Rooms
 
 
 class Connection:
@@ -114,13 +116,15 @@ class Connection:
         self._receiver: Receiver | None = None
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
+        self._publication: Publication | None = None  # where it speaks in a room
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
         self._keepalive = Keepalive(socket)
         self._sender = Sender(
             socket,
             limit=services.config.limits.max_unsent,
-            sent=lambda seconds: services.metrics.stage("emit", seconds),
+            sent=self._sent,
         )
+        self._emit_s: float | None = None  # of the newest message
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
@@ -142,6 +146,7 @@ class Connection:
             await self._serve(hello, message if hello.is_first_message else None)
         finally:
             self._metrics.session_closed()
+            self._unpublish()
             self._services.registry.release(self._held)
             self._services.admission.release(lease)
 
@@ -165,6 +170,8 @@ class Connection:
         admission = self._services.admission
         lease = admission.lease(self._caller, name, behind_s=self._behind_s)
         try:
+            if hello.room:
+                self._publication = self._services.rooms.claim(hello.room, self._caller)
             model = await self._hold(name)
             try:
                 self._model = model
@@ -177,6 +184,7 @@ class Connection:
                 self._services.registry.release(model)
                 raise
         except BaseException:
+            self._unpublish()
             admission.withdraw(lease)
             raise
         return lease, hello
@@ -305,7 +313,10 @@ class Connection:
             task=options.task.value,
             peer=caller.address,
             key=caller.key_name,
+            room=hello.room,
         )
+        if self._publication is not None:
+            self._publication.begin(options.language)
         ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
         receiver = self._receiver = Receiver(
             self._socket,
@@ -463,11 +474,19 @@ class Connection:
 
     # ----------------------------------------------------------- what the session tells
 
+    def _sent(self, seconds: float) -> None:
+        self._emit_s = seconds
+        self._metrics.stage("emit", seconds)
+
     def _tell(self, update: Update) -> None:
+        timings = replace(update.timings, emit_s=self._emit_s)
+        update = replace(update, timings=timings)
         if self._final_pass is not None:
             self._final_pass.note(update)
         for segment in update.completed:
             self._log.transcript(segment.text)
+        if self._publication is not None:
+            self._publication.tell(update)
         self._post(self._protocol.render(update))
 
     def _post(self, messages: Sequence[Message]) -> None:
@@ -479,8 +498,14 @@ class Connection:
                 closing = self._socket.close(1013, "unread")
                 self._closing = asyncio.create_task(closing)
 
+    def _unpublish(self) -> None:
+        """There is no more for the readers of its room."""
+        if self._publication is not None:
+            self._publication.end()
+
     def _end(self, ending: Ending) -> None:
         """Close as the session says, or say first what went wrong."""
+        self._unpublish()
         self._post(self._protocol.end(ending))
         if self._failure is not None:
             self._close_failed(self._failure)

@@ -28,7 +28,11 @@ from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.access import is_loopback
 from whisper_live.server.checks import check_all
-from whisper_live.server.process_limits import check_room
+from whisper_live.server.process_limits import (
+    allow_open_files,
+    check_room,
+    session_files,
+)
 from whisper_live.server.server import Server
 from whisper_live.server.signals import Signals, log_stopped
 from whisper_live.text.counted import counted
@@ -102,6 +106,8 @@ def run(config: Config, signals: Signals, reread: Callable[[], Config]) -> int:
     """
     listener = systemd.inherited_socket()
     check_all(config, listener)
+    limits = config.limits
+    allow_open_files(session_files(limits.max_sessions) + limits.max_room_readers)
     try:
         return _load_and_serve(config, signals, listener, reread)
     except WhisperLiveError:

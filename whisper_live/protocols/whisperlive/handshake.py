@@ -24,6 +24,7 @@ from whisper_live.protocols.languages import (
     unknown_language,
 )
 from whisper_live.protocols.lenient_json import LenientObject, load_object
+from whisper_live.protocols.room_events import check_room_name
 from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
@@ -101,9 +102,11 @@ class ClientOptions:
     multilingual: bool = False  # detect the language again for each utterance
     final_pass: bool = False
     timings: bool = False  # put stage timings into segments messages
+    plain: bool = False  # read as without this server's own ways
     turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
+    room: str = ""  # publish the text under this name
     # Texts that were too long, and a sentence about each.
     shortened: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()  # keys that we know but have not built or shortened
@@ -121,6 +124,7 @@ class ClientOptions:
             word_timestamps=self.word_timestamps,
             multilingual=self.multilingual,
             beam_size=self.beam_size,
+            plain=self.plain,
         )
 
     @property
@@ -133,6 +137,7 @@ class ClientOptions:
             model=self.model,
             audio_format=self.audio_format,
             final_pass=self.final_pass,
+            room=self.room,
             ignored=self.ignored,
         )
 
@@ -193,8 +198,10 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
         turn_events=keys.flag("turn_events", False),
+        plain=keys.flag("plain", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
+        room=_parse_room(keys),
         shortened=shortened,
         ignored=(
             *(name for name in _NOT_BUILT if keys.wanted(name)),
@@ -238,6 +245,11 @@ def _parse_language(keys: LenientObject) -> str | None:
     if code is None:
         raise HandshakeError(unknown_language(given), kind="handshake_language")
     return code
+
+
+def _parse_room(keys: LenientObject) -> str:
+    given = keys.text("room")
+    return check_room_name(given) if given else ""
 
 
 def _parse_repeated(keys: LenientObject) -> int:

@@ -15,7 +15,7 @@ from tests.e2e.support import Client, running, whole_session, with_http
 from tests.e2e.test_rooms import reader
 from tests.faults.attacks import abort
 from tests.faults.process import daemon
-from tests.faults.test_http_stops import HTTP, place
+from tests.faults.test_http_stops import HTTP
 from tests.faults.test_peers import FOREVER, wait_for
 from tests.unit.server.test_room import events, lines, texts
 from whisper_live.audio import SAMPLE_RATE
@@ -201,7 +201,7 @@ async def test_at_sigterm_readers_get_the_last_text_and_are_told(
     tmp_path: Path,
 ) -> None:
     async with daemon(tmp_path, *HTTP, "--oracle-call-s", "0.3") as server:
-        port = int(place(server).rpartition(":")[2])
+        port = await server.http_port()
         source, sink = await asyncio.open_connection("127.0.0.1", port)
         sink.write(ASKS)
         await source.readuntil(b"retry: 2000\n\n")

@@ -65,9 +65,9 @@ def need(program: str | None, name: str) -> None:
         pytest.skip(f"{name} is not installed")
 
 
-def said(path: Path, pauses_s: Sequence[float]) -> Said:
-    """The demo recording's first sentences, so much silence before each and behind."""
-    recording = shipped("demo")
+def said(path: Path, pauses_s: Sequence[float], name: str = "demo") -> Said:
+    """A recording's first sentences, so much silence before each and behind."""
+    recording = shipped(name)
     samples = np.concatenate(list(read_file(recording.audio)))
     pieces: list[Samples] = []
     starts, length, spoken = [], 0.0, 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -33,8 +32,10 @@ from whisper_live.config.model import AccessConfig
 from whisper_live.inference import model_packages as packages
 from whisper_live.server import connection
 from whisper_live.server.server import Server
+from whisper_live.text.wer import plain_words, word_errors
 
-pytestmark = pytest.mark.browser
+# Browsers start slowly where others work beside them: 5 s each on two busy cores.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 START = 'document.getElementById("start").click()'
 NOTICE = '!!document.getElementById("notice").textContent'
@@ -64,11 +65,6 @@ async def loaded(tab: Any) -> None:
 async def text_of(tab: Any, part: str) -> str:
     text = await tab.evaluate(f'document.getElementById("{part}").innerText')
     return re.sub(r"\s+", " ", str(text)).strip()
-
-
-def plain(text: str) -> str:
-    """Words alone: models differ in how they punctuate."""
-    return re.sub(r"[^a-z ]", "", text.lower())
 
 
 async def saved(tab: Any, button: str) -> str:
@@ -114,7 +110,12 @@ async def test_chromium_shows_what_is_said_and_leaves_silence_at_home(
             await tab.evaluate("scrollTo(0, 0)")
             await tab.picture(folder / "live.png")
             await wait_for(tab, shown(speech.sentences[-1]))
-            await asyncio.sleep(2)  # what is behind the last word is silence
+            # What is behind the last word is silence: all is completed without Stop.
+            completed = "document.querySelectorAll('#columns .text span:not(.partial)')"
+            await wait_for(tab, f"{completed}.length === {2 * len(speech.sentences)}")
+            assert not await tab.evaluate(
+                "document.querySelectorAll('.partial').length"
+            )
             await tab.evaluate(START)
             await wait_for(tab, 'document.getElementById("state").textContent === ""')
             assert await text_of(tab, "text") == " ".join(speech.sentences)
@@ -162,7 +163,7 @@ def check_figures(figures: dict[str, Any], speech: Said) -> None:
     assert len(figures["sessions"]["tuned"]["bytes"]) > 10
     sent, kept = figures["bytes"]["sent"], figures["bytes"]["saved"]
     assert speech.silent > 0.6
-    assert kept / (sent + kept) >= 0.5
+    assert kept / (sent + kept) >= 0.45
 
 
 async def check_files(tab: Page, speech: Said) -> None:
@@ -198,11 +199,12 @@ async def check_requests(tab: Any, server: Server) -> None:
 
 async def test_firefox_shows_what_is_said(tmp_path: Path) -> None:
     need(firefox(), "firefox-esr or pulseaudio")
-    speech = said(tmp_path / "speech.wav", (0.3, 0.8, 0.5))
+    weights = packages.find("tiny.en")
+    is_real = weights is not None and not weights.missing
+    model, recording = ("tiny.en", "meeting") if is_real else ("demo", "demo")
+    speech = said(tmp_path / "speech.wav", (0.3, 0.8, 0.5), recording)
     for name in ("profile", "sound"):
         (tmp_path / name).mkdir()
-    weights = packages.find("tiny.en")
-    model = "tiny.en" if weights and not weights.missing else "demo"
     async with serving(model) as server, speaker(tmp_path / "sound") as loud:
         async with open_firefox(
             address(server), speaker=loud, profile=tmp_path / "profile"
@@ -213,10 +215,13 @@ async def test_firefox_shows_what_is_said(tmp_path: Path) -> None:
             await loud.play(speech.audio)
             await tab.evaluate(START)
             await wait_for(tab, 'document.getElementById("state").textContent === ""')
-            wanted = plain(" ".join(speech.sentences))
-            assert plain(await text_of(tab, "text")) == wanted
+            wanted = plain_words(" ".join(speech.sentences))
+            shown_words = plain_words(await text_of(tab, "text"))
+            # Of a synthesised voice tiny.en may mistake a word, the demo model none.
+            assert word_errors(wanted, shown_words) <= is_real, shown_words
             cues = (await saved(tab, "srt")).strip().split("\n\n")
-            assert plain(" ".join(cue.split("\n")[2] for cue in cues)) == wanted
+            lines = " ".join(cue.split("\n")[2] for cue in cues)
+            assert plain_words(lines) == shown_words
             await tab.picture(pictures(tmp_path) / "firefox.png")
             await check_requests(tab, server)
 
@@ -289,6 +294,13 @@ async def test_what_is_wrong_is_said_in_words(
             await tab.evaluate(START)
             await wait_for(
                 tab, 'document.getElementById("state").textContent === "Listening"'
+            )
+            await tab.evaluate("""void (Blob.prototype.arrayBuffer =
+                () => Promise.reject(new Error("torn")))""")
+            await wait_for(tab, NOTICE)
+            assert "cannot be read: torn." in await text_of(tab, "notice")
+            await wait_for(
+                tab, 'document.getElementById("start").textContent === "Start"'
             )
             for fault, words in (
                 ("NotAllowedError", "may not use the microphone"),

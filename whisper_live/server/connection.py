@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from whisper_live.audio import samples_to_s
@@ -122,9 +123,8 @@ class Connection:
         self._sender = Sender(
             socket,
             limit=services.config.limits.max_unsent,
-            sent=self._sent,
+            sent=partial(services.metrics.stage, "emit"),
         )
-        self._emit_s: float | None = None  # of the newest message
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
@@ -474,12 +474,8 @@ class Connection:
 
     # ----------------------------------------------------------- what the session tells
 
-    def _sent(self, seconds: float) -> None:
-        self._emit_s = seconds
-        self._metrics.stage("emit", seconds)
-
     def _tell(self, update: Update) -> None:
-        timings = replace(update.timings, emit_s=self._emit_s)
+        timings = replace(update.timings, emit_s=self._sender.newest_s)
         update = replace(update, timings=timings)
         if self._final_pass is not None:
             self._final_pass.note(update)

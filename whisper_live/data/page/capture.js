@@ -36,7 +36,10 @@ export async function microphones() {
   return devices.filter(({ kind }) => kind === "audioinput");
 }
 
-/** Records a stream: `chunk` gets bytes, `level` the time in the recording and dB. */
+/**
+ * Records a stream: `chunk` gets bytes, `level` the time in the recording and dB.  `lost` is
+ * called when the microphone is gone, `broken` once if `chunk` cannot use what was recorded.
+ */
 export class Capture {
   #stream;
   #recorder;
@@ -46,14 +49,14 @@ export class Capture {
   #delays = []; // {at, s}: how late newest packets come; by the audio's clock
   #usual = null;
 
-  static async open({ stream, format, chunk, level, lost }) {
+  static async open({ stream, format, chunk, level, lost, broken }) {
     const context = new AudioContext();
     await context.audioWorklet.addModule("page/level-worklet.js");
     await context.resume();
-    return new Capture({ context, stream, format, chunk, level, lost });
+    return new Capture({ context, stream, format, chunk, level, lost, broken });
   }
 
-  constructor({ context, stream, format, chunk, level, lost }) {
+  constructor({ context, stream, format, chunk, level, lost, broken }) {
     this.#context = context;
     this.#stream = stream;
     this.#source = context.createMediaStreamSource(stream);
@@ -61,11 +64,17 @@ export class Capture {
     meter.port.onmessage = ({ data: { at, db } }) => level(this.#recordedAt(at), db);
     this.#source.connect(meter);
     this.#recorder = new MediaRecorder(stream, { mimeType: format.mime, ...BITS });
-    let last = Promise.resolve(); // chunks keep their order
+    let last = Promise.resolve(); // chunks keep their order; none follows one that failed
     this.#recorder.ondataavailable = ({ data }) => {
       last = last.then(async () => chunk(new Uint8Array(await data.arrayBuffer())));
+      last.catch((error) => {
+        broken(error);
+        broken = () => {};
+      });
     };
-    this.stopped = new Promise((resolve) => (this.#recorder.onstop = () => resolve(last)));
+    this.stopped = new Promise((resolve) => {
+      this.#recorder.onstop = () => resolve(last.catch(() => {}));
+    });
     stream.getAudioTracks()[0].onended = lost;
     this.#recorder.start(CHUNK_MS);
     this.#startedAt = context.currentTime;

@@ -13,11 +13,12 @@ export class Conversation {
   #on;
   #socket = null;
   #items = [];
-  #baseMs = 0; // where this connection's audio begins in the recording
+  #baseMs = null; // where this connection's audio begins in the recording
   #completedMs = 0;
   #attempts = 0;
   #timer = null;
   #isReady = false;
+  #lostMs = 0; // of sound that could not be kept for the next session
   #hasBeenReady = false;
   #isEnding = false;
   #isOver = false;
@@ -63,7 +64,6 @@ export class Conversation {
     clearTimeout(this.#timer);
     const url = new URL("live", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    this.#isReady = false;
     this.#refusal = null;
     const socket = (this.#socket = new WebSocket(url));
     socket.onopen = () => this.#begin(socket);
@@ -73,7 +73,7 @@ export class Conversation {
 
   #begin(socket) {
     socket.send(JSON.stringify(this.#hello()));
-    this.#baseMs = this.#items[0]?.startMs ?? this.#completedMs;
+    this.#baseMs = null;
     this.#hasHeader = false;
     for (const item of this.#items) this.#write(item);
     if (this.#isEnding) socket.send(END);
@@ -81,7 +81,8 @@ export class Conversation {
 
   #hasHeader = false;
 
-  #write({ bytes, message }) {
+  #write({ bytes, message, startMs }) {
+    this.#baseMs ??= startMs;
     if (!this.#hasHeader && bytes) {
       this.#hasHeader = true;
       this.#socket.send(this.#header());
@@ -92,9 +93,10 @@ export class Conversation {
   #forget() {
     const newest = this.#items.at(-1).endMs;
     const from = Math.max(this.#completedMs, newest - KEPT_MS);
-    while (this.#items[0].endMs <= from) {
-      this.#items.shift();
-      if (!this.#items.length) return;
+    while (this.#items.length && this.#items[0].endMs <= from) {
+      const { bytes, startMs, endMs } = this.#items.shift();
+      const isUnsaid = endMs > this.#completedMs && !this.#isReady;
+      if (bytes && isUnsaid) this.#lostMs += endMs - startMs;
     }
   }
 
@@ -107,8 +109,9 @@ export class Conversation {
     } else if (message.message === "SERVER_READY") {
       this.#isReady = true;
       this.#attempts = 0;
-      this.#on("ready", { again: this.#hasBeenReady });
+      this.#on("ready", { again: this.#hasBeenReady, lostS: this.#lostMs / 1000 });
       this.#hasBeenReady = true;
+      this.#lostMs = 0;
     } else if (message.message === "DISCONNECT") {
       this.#socket.send(END);
     } else if (message.language) {
@@ -135,9 +138,12 @@ export class Conversation {
 
   #closed(code, reason) {
     this.#socket = null;
+    this.#isReady = false;
     if (this.#isOver) return;
     const isFull = this.#refusal?.status === "WAIT";
-    if (this.#refusal && !(isFull && this.#hasBeenReady)) {
+    // A server that has not noticed the loss yet takes our own session for another's.
+    const willPass = this.#hasBeenReady && (isFull || reason === "room_taken");
+    if (this.#refusal && !willPass) {
       this.#isOver = true;
       const kind = isFull ? "full" : reason;
       this.#on("refused", { kind, said: this.#refusal.message });

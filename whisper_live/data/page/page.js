@@ -95,6 +95,7 @@ class Live {
   #beat;
   #sentBefore = 0;
   #isEnding = false;
+  #refusal = ""; // that came before the microphone was open
 
   static async start() {
     const format = recordingFormat();
@@ -112,6 +113,7 @@ class Live {
     try {
       await session.#open(stream, format);
     } catch (error) {
+      session.#leave();
       for (const track of stream.getTracks()) track.stop();
       throw error;
     }
@@ -143,7 +145,9 @@ class Live {
       chunk: (bytes) => this.#chunk(bytes),
       level: (at, db) => this.#level(at, db),
       lost: () => stop("The microphone is gone. Plug it in, then press Start again."),
+      broken: (error) => stop(`What this browser records cannot be read: ${error.message}.`),
     });
+    if (this.#refusal) throw new Error(this.#refusal);
     this.#startedAt = performance.now();
     this.#beat = setInterval(() => this.#second(), 1000);
     showMicrophones();
@@ -177,7 +181,7 @@ class Live {
       ready: () => {
         state("Listening");
         showRoom();
-        notice(detail.again ? "Connected again: a new session goes on. What you said meanwhile was kept and is sent again." : "");
+        notice(detail.again ? connectedAgain(detail.lostS) : "");
       },
       lost: () => {
         state("Connection lost");
@@ -204,11 +208,13 @@ class Live {
   #refused({ kind, said }) {
     const text = {
       full: `The server has no place free. One is likely to be in ${minutes(said)}; then press Start again.`,
-      wrong_key: $("key").value ? "The server does not know this key." : "The server wants a key: write it here, then press Start again.",
+      no_key: "The server wants a key: write it here, then press Start again.",
+      wrong_key: "The server does not know this key.",
     }[kind] ?? `The server refused: ${said}`;
     this.#leave();
-    finished(text);
-    if (kind === "wrong_key") {
+    if (this.#capture) finished(text);
+    else this.#refusal = text;
+    if (["no_key", "wrong_key"].includes(kind)) {
       $("key-field").hidden = false;
       $("key").focus();
     }
@@ -245,6 +251,13 @@ class Live {
   }
 }
 
+function connectedAgain(lostS) {
+  const kept = lostS
+    ? `The last minute of what you said was kept, ${lostS.toFixed(0)} s before that were not.`
+    : "What you said meanwhile was kept and is sent again.";
+  return `Connected again: a new session goes on. ${kept}`;
+}
+
 function hello(container, { plain }) {
   return {
     uid: crypto.randomUUID?.() ?? String(Math.random()),
@@ -277,7 +290,7 @@ function showRoom() {
 
 class FileReading {
   #abort = new AbortController();
-  #shown = [];
+  #isAbandoned = false;
 
   constructor(file) {
     begin(false);
@@ -293,6 +306,7 @@ class FileReading {
       });
       finished("");
     } catch (error) {
+      if (this.#isAbandoned) return; // another reading has begun
       if (error.name === "AbortError") finished("");
       else finished(error instanceof TypeError ? "The server does not answer." : `This file cannot be transcribed: ${error.message}`);
     }
@@ -300,8 +314,7 @@ class FileReading {
 
   #line({ completed = [], language }) {
     if (language) words.language = language;
-    this.#shown = completed.map((segment) => ({ ...segment, completed: true }));
-    if (this.#shown.length) words.take(this.#shown);
+    if (completed.length) words.take(completed.map((segment) => ({ ...segment, completed: true })));
     enableDownloads();
   }
 
@@ -310,6 +323,7 @@ class FileReading {
   }
 
   abandon() {
+    this.#isAbandoned = true;
     this.stop();
   }
 }
@@ -412,8 +426,13 @@ $("key").onchange = askForModels;
 $("figures").ontoggle = showFigures;
 $("export").onclick = () => download("figures.json", "application/json", exported());
 $("copy").onclick = async () => {
-  await navigator.clipboard.writeText(words.transcript.as("txt"));
-  state("Copied");
+  if (navigator.clipboard) { // only over HTTPS and on localhost
+    await navigator.clipboard.writeText(words.transcript.as("txt"));
+    notice("Copied.");
+  } else {
+    getSelection().selectAllChildren($("text"));
+    notice("The text is selected: copy it with Ctrl+C.");
+  }
 };
 for (const format of ["txt", "srt", "vtt"]) {
   $(format).onclick = () => download(`transcript.${format}`, "text/plain", words.transcript.as(format));

@@ -8,7 +8,9 @@ export class Transcript {
 
   /** Take over what the server shows; what of it is newly completed. */
   take(shown) {
-    const completed = shown.filter((each) => each.completed && each.start >= this.#end - 0.001);
+    // A session that goes on for another may begin a little before its end.
+    const completed = shown.filter((each) => each.completed && each.end > this.#end + 0.001);
+    if (completed.length) completed[0] = { ...completed[0], start: Math.max(completed[0].start, this.#end) };
     this.segments.push(...completed);
     const last = shown.at(-1);
     this.partial = last && !last.completed ? last.text.trim() : "";

@@ -140,7 +140,8 @@ class Simulation:
         self.batcher.finished(call.ids, now=self.now)
         if call.is_background:
             took_s = self.now - call.started_at
-            self.rests_until = self.now + took_s * (1 / BACKGROUND_SHARE - 1)
+            share = min(self.workers * BACKGROUND_SHARE, 1.0)
+            self.rests_until = self.now + took_s * (1 / share - 1)
         self.pump()
 
     def advance(self, seconds: float) -> None:
@@ -199,9 +200,12 @@ class Simulation:
         assert len({row.session for row in batch}) == len(batch)
         assert all(book in ready for book in chosen), "its session has its turn"
         if is_background:
+            others = [call for call in self.calls if call.is_background]
             assert not live
-            assert not self.speaking or len(batch) == 1
-            assert not self.speaking or self.now >= self.rests_until
+            assert len(batch) == 1 or all(len(call.ids) == 1 for call in others)
+            if self.speaking:
+                assert len(batch) == 1 and not others
+                assert self.now >= self.rests_until
         else:
             assert all(book.kind is not BACKGROUND for book in chosen)
             waited = self.now >= min(b.place[0] for b in live) + self.window_s
@@ -239,7 +243,8 @@ class Simulation:
             assert self.others_come()
             assert self.now < min(b.place[0] for b in live) + self.window_s
         else:
-            assert self.speaking and self.now < self.rests_until
+            is_read = any(call.is_background for call in self.calls)
+            assert self.speaking and (is_read or self.now < self.rests_until)
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

@@ -9,6 +9,7 @@ random crowd plays it for long.
 from __future__ import annotations
 
 import gc
+import math
 import random
 import sys
 from collections import Counter
@@ -27,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from whisper_live.config.model import BatchConfig
-from whisper_live.inference.batching import BACKGROUND_SHARE, Batcher
+from whisper_live.inference.batching import BACKGROUND_SHARE, PAUSE_S, Batcher
 from whisper_live.inference.types import Outcome, Request, RequestKind
 
 PARTIAL, FINAL = RequestKind.PARTIAL, RequestKind.FINAL
@@ -79,6 +80,7 @@ class Simulation:
         self.calls: list[RunningCall] = []
         self.speaking: set[str] = set()
         self.rests_until = 0.0
+        self.pauses_until = -math.inf
         self.most_open = 0
         self.on_start: Callable[[RunningCall], None] = lambda call: None
 
@@ -175,6 +177,8 @@ class Simulation:
     def pump(self) -> None:
         """What the worker does whenever something happened."""
         self.settle(self.batcher.expire(now=self.now))
+        if self.speaking:
+            self.pauses_until = self.now + PAUSE_S
         assert all(book.times_out_at > self.now for book in self.books.values())
         while (batch := self.batcher.take(now=self.now)) is not None:
             self.check_batch(batch)
@@ -206,6 +210,9 @@ class Simulation:
             if self.speaking:
                 assert len(batch) == 1 and not others
                 assert self.now >= self.rests_until
+            elif self.now < self.pauses_until:
+                assert not others
+                assert self.workers > 1 or len(batch) == 1
         else:
             assert all(book.kind is not BACKGROUND for book in chosen)
             waited = self.now >= min(b.place[0] for b in live) + self.window_s
@@ -244,7 +251,10 @@ class Simulation:
             assert self.now < min(b.place[0] for b in live) + self.window_s
         else:
             is_read = any(call.is_background for call in self.calls)
-            assert self.speaking and (is_read or self.now < self.rests_until)
+            if self.speaking:
+                assert is_read or self.now < self.rests_until
+            else:
+                assert is_read and self.now < self.pauses_until
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

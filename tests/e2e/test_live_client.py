@@ -63,4 +63,4 @@ async def test_cut_connections_lose_and_double_no_word(audio_format: str) -> Non
     assert events[-1] == Closed()
     check(events, words)
     cuts = sum(isinstance(event, Disconnected) for event in events)
-    assert 2 <= cuts <= relay.connections - 1
+    assert 1 <= cuts <= relay.connections - 1

@@ -110,7 +110,8 @@ async def broadcast(
 
     A live stream goes on for ever: where it ends or breaks off it is opened again, and
     silence stands for the time in between.  What has a length (a file, a playlist with
-    an end) comes at the pace of its sound, goes on where it broke off, and ends.
+    an end) comes at the pace of its sound, goes on where it broke off, and ends.  Both
+    end when ``backoff`` gives up.
     Raises ``WhisperLiveError`` where the address cannot be opened the first time.
     """
     source = _Source(url, told, open_, backoff, clock, sleep, chance)
@@ -165,8 +166,7 @@ class _Source:
             case _Ended(error):
                 if error is None and self._is_live is False:
                     return None
-                self._break(error)
-                return self._silence_by_now()
+                return None if self._break(error) else self._silence_by_now()
         return await self._on_time(item)
 
     async def _item(self) -> _Item | None:
@@ -207,7 +207,8 @@ class _Source:
                 await self._sleep(wait_s)
         return samples
 
-    def _break(self, error: WhisperLiveError | None) -> None:
+    def _break(self, error: WhisperLiveError | None) -> bool:
+        """Note that it broke off; whether it is given up."""
         if self._is_live is None:  # what cannot be opened at first is no broadcast
             assert error is not None, "what was never opened did not end"
             raise error
@@ -218,9 +219,12 @@ class _Source:
         self._retry_at = self._clock() + wait_s
         self._reader = None
         why = "it ended" if error is None else str(error)
+        is_over = self._retry_at - self._gone_at > self._backoff.give_up_s
         self._told(
-            f"{shown(self._url)} broke off ({why}); trying again in {wait_s:.1f} s"
+            f"{shown(self._url)} broke off ({why})"
+            + ("" if is_over else f"; trying again in {wait_s:.1f} s")
         )
+        return is_over
 
     def _silence_by_now(self) -> Samples:
         """What stands for the time without a live stream, as far as it is not given."""

@@ -18,7 +18,7 @@ from whisper_live.inference.types import Word
 from whisper_live.protocols.jsonl import dropped_object, word_object
 from whisper_live.session.updates import Dropped, Segment, Update
 
-__all__ = ["RENDERERS", "Caption", "Captions"]
+__all__ = ["RENDERERS", "Caption", "Captions", "clock_time"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,10 @@ RENDERERS: dict[str, Callable[[Captions, Layout], str]] = {
 
 
 def _span(cue: Cue, mark: str) -> str:
-    return f"{_clock(cue.start_s, mark)} --> {_clock(cue.end_s, mark)}"
+    return f"{clock_time(cue.start_s, mark)} --> {clock_time(cue.end_s, mark)}"
 
 
-def _clock(seconds: float, mark: str) -> str:
+def clock_time(seconds: float, mark: str = ",") -> str:
     """``HH:MM:SS,mmm``, rounded as a whole: 59.9996 s is one minute."""
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     minutes, second = divmod(whole, 60)

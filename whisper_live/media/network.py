@@ -54,8 +54,8 @@ def open_address(url: str) -> Iterator[Broadcast]:
         "protocol_whitelist": protocols,
         "format_whitelist": ",".join([*FORMATS, "hls", "rtsp"]),
     }
-    # Without this libav takes any certificate.  (It does not hand this on to the entries
-    # of a playlist.)
+    # Without this libav takes any certificate.  It does not hand this on to the entries
+    # of a playlist.
     options["tls_verify"] = "1"
     if certificates := ssl.get_default_verify_paths().cafile:
         options["ca_file"] = certificates

@@ -128,6 +128,23 @@ async def test_what_cannot_be_opened_at_first_is_an_error() -> None:
         await anext(source)
 
 
+async def test_it_ends_when_it_is_told_to_give_up() -> None:
+    clock, told = Clock(), list[str]()
+    source = broadcast(
+        *(URL, told.append),
+        open_=Station([1], [GONE], [GONE]).open,
+        backoff=Backoff(first_s=2.0, give_up_s=5.0),
+        clock=clock,
+        sleep=clock.sleep,
+        chance=lambda: 1.0,
+    )
+    assert sum([len(samples) async for samples in source]) == 2.5 * SAMPLE_RATE
+    assert told == [
+        "http://radio.example/live broke off (it ended); trying again in 2.0 s",
+        "http://radio.example/live broke off (cannot open it: no route)",
+    ]
+
+
 async def test_waits_begin_anew_once_something_came() -> None:
     told: list[str] = []
     station = Station([1], [GONE], [2], [3])

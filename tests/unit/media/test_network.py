@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
+from tests import sites
+from tests.sites import Site, encoded
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.errors import ConfigError, DecodeError
 from whisper_live.media.network import open_address, shown
 
 
-class Site:
-    """What each path answers with; a length that is longer than the body breaks off."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, bytes] = {}
-        self.lengths: dict[str, int] = {}  # that are claimed
-        self.endless: set[str] = set()  # say nothing of their length
-        self.url = ""
-
-
-class Handler(BaseHTTPRequestHandler):
-    def __init__(self, site: Site, *arguments: object) -> None:
-        self._site = site
-        super().__init__(*arguments)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        body = self._site.pages.get(self.path)
-        if body is None:
-            return self.send_error(404)
-        self.send_response(200)
-        if self.path not in self._site.endless:
-            length = self._site.lengths.get(self.path, len(body))
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
-    site = Site()
-    handler = functools.partial(Handler, site)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        site.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with sites.site() as site:
         yield site
-        server.shutdown()
-        thread.join()
 
 
 def tone(seconds: float) -> Samples:
     times = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (0.3 * np.sin(2 * np.pi * 440 * times)).astype(np.float32)
-
-
-def encoded(path: Path, codec: str, samples: Samples, **options: str) -> None:
-    with av.open(path, "w", options=options) as out:
-        stream = out.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
-        assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = SAMPLE_RATE
-        frame.pts = 0
-        out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
 
 
 def heard_s(url: str) -> float:
@@ -101,10 +51,16 @@ def test_a_file_has_a_length_and_a_radio_station_none(
 
 
 def test_a_playlist_gives_its_segments_in_order(site: Site, tmp_path: Path) -> None:
-    encoded(tmp_path / "a.m3u8", "aac", tone(5), hls_time="1", hls_list_size="0")
-    for path in tmp_path.iterdir():
-        site.pages[f"/{path.name}"] = path.read_bytes()
-    assert heard_s(f"{site.url}/a.m3u8") == pytest.approx(5, abs=0.2)
+    url = sites.playlist(site, tmp_path, tone(5))
+    assert heard_s(url) == pytest.approx(5, abs=0.2)
+
+
+def test_a_camera_is_heard_until_it_leaves() -> None:
+    with sites.camera(tone(2)) as url, open_address(url) as opened:
+        assert opened.duration_s is None
+        heard = np.concatenate(list(opened.pieces))
+    assert heard == pytest.approx(tone(2)[: len(heard)], abs=1e-4)
+    assert len(heard) > 1.9 * SAMPLE_RATE
 
 
 @pytest.mark.parametrize("entry", ["file://{}", "{}", "subfile,,start,0,end,0,,:{}"])

@@ -124,6 +124,7 @@ class LiveClient:
         self._wait_s = 0.0  # before the next
         self._broken_at = 0.0
         self._began: float | None = None  # when the first sample was spoken
+        self._interim: Segment | None = None  # what stands open
         self._news: deque[News] = deque()
         self._events: deque[Event] = deque()
         self._work = asyncio.Event()  # there may be something to send
@@ -176,6 +177,10 @@ class LiveClient:
         self._work.set()
 
     # -------------------------------------------------------------------- sending
+
+    def begin(self) -> None:
+        """Count ``at_s`` from now; otherwise from the beginning of the first audio."""
+        self._began = self._clock()
 
     async def send(self, audio: bytes | Samples) -> None:
         """Send audio: bytes in ``audio_format``, or samples, 16 kHz mono in -1..1."""
@@ -311,6 +316,7 @@ class LiveClient:
 
     def _tell(self, update: Update, has_segments: bool) -> None:
         self._news.append(Heard(update, self._now(), has_segments))
+        self._interim = update.interim
         if update.completed:
             self._settled = max(self._settled, update.completed[-1].end)
             if self._width is not None:
@@ -322,7 +328,8 @@ class LiveClient:
         if width is None:
             return  # where they are in the audio is not known
         span = Dropped(start // width, end // width, "unsent")
-        self._news.append(Heard(Update(dropped=(span,)), self._now(), False))
+        update = Update(dropped=(span,), interim=self._interim)
+        self._news.append(Heard(update, self._now(), has_segments=False))
 
     def _now(self) -> float:
         return 0.0 if self._began is None else self._clock() - self._began

@@ -104,17 +104,20 @@ class _Blocks:
         return block
 
 
-async def microphone(
+def microphone(
     device: str | int | None = None, *, library: Any = None
 ) -> AsyncGenerator[Samples]:
     """What a microphone hears, 16 kHz mono, in pieces of 50 ms, without an end.
 
     ``device`` is a number or a part of a name; the system's default without one.
     ``library`` is the package sounddevice, unless a test gives another.  Raises
-    ``ConfigError`` where there is none, or no such device, and ``WhisperLiveError``
-    when the device goes away.
+    ``ConfigError``: at once where there is no library, at the first piece where there
+    is no such device.  Later ``WhisperLiveError``, when the device goes away.
     """
-    library = library or _library()
+    return _heard(library or _library(), device)
+
+
+async def _heard(library: Any, device: str | int | None) -> AsyncGenerator[Samples]:
     blocks = _Blocks()
     with _explained(library):
         rate = _rate(library, device)

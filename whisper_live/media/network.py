@@ -20,7 +20,7 @@ from whisper_live.audio import Samples
 from whisper_live.errors import ConfigError, DecodeError
 from whisper_live.media.files import FORMATS, check_stream, read_container
 
-__all__ = ["SCHEMES", "Broadcast", "open_address", "shown"]
+__all__ = ["SCHEMES", "Broadcast", "open_address", "protocols_for", "shown"]
 
 # What libav may open for an address, its redirects and the entries of its playlist.
 _WEB = "http,https,tcp,tls,crypto"
@@ -39,17 +39,26 @@ class Broadcast:
     duration_s: float | None  # None: it goes on as long as somebody sends
 
 
-@contextlib.contextmanager
-def open_address(url: str) -> Iterator[Broadcast]:
-    """The audio at an address, of its first audio track, as it arrives.
+def protocols_for(url: str) -> str:
+    """What libav may open for an address.
 
-    Blocking.  Raises ``ConfigError`` for kinds of addresses that are never opened, and
-    ``DecodeError`` where nothing can be had from it, also while pieces are read.
+    Raises ``ConfigError`` for one of a kind that is never opened.
     """
     protocols = SCHEMES.get(urlsplit(url).scheme.lower())
     if protocols is None:
         known = ", ".join(SCHEMES)
         raise ConfigError(f"{shown(url)} begins with none of {known}")
+    return protocols
+
+
+@contextlib.contextmanager
+def open_address(url: str) -> Iterator[Broadcast]:
+    """The audio at an address, of its first audio track, as it arrives.
+
+    Blocking.  Raises ``ConfigError`` as ``protocols_for`` does, and ``DecodeError``
+    where nothing can be had from it, also while pieces are read.
+    """
+    protocols = protocols_for(url)
     options = {
         "protocol_whitelist": protocols,
         "format_whitelist": ",".join([*FORMATS, "hls", "rtsp"]),

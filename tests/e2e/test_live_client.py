@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -64,3 +65,26 @@ async def test_cut_connections_lose_and_double_no_word(audio_format: str) -> Non
     check(events, words)
     cuts = sum(isinstance(event, Disconnected) for event in events)
     assert 1 <= cuts <= relay.connections - 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_connections_that_break_anywhere_lose_and_double_no_word(
+    seed: int,
+) -> None:
+    """In the handshake, in a message, in the answer, or at the end."""
+    chance = random.Random(seed)
+    spoken = [[n + k for k in range(chance.randint(1, 5))] for n in range(0, 100, 5)]
+    pauses = [chance.choice([0.3, 0.7, 1.2]) for _ in spoken]
+    samples, words = write_speech(spoken, pause_s=pauses)
+    lives = [50_000, *(chance.randint(100, 250_000) for _ in range(9))]
+    events: list[Event] = []
+    async with running() as server, Relay.running(server.port, lives) as relay:
+        url = f"ws://127.0.0.1:{relay.port}"
+        client = LiveClient(
+            url, language="en", audio_format="int16", live=False, sleep=at_once
+        )
+        async with client, client.feeding(chunks(samples)):
+            async for event in client:
+                events.append(event)
+    check(events, words)
+    assert relay.connections > 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -52,12 +53,17 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def site() -> Iterator[Site]:
-    """An HTTP server on a free port."""
+def site(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """An HTTP server on a free port; HTTPS with ``tls``."""
     site = Site("")
     handler = functools.partial(_Handler, site)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        site.url = f"http://127.0.0.1:{server.server_port}"
+        site.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+        server.handle_error = lambda *request: None  # type: ignore[method-assign]
+        if tls is not None:
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from tests import sites
 from tests.e2e.relay import Relay
 from tests.e2e.support import running
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.client import Closed, Disconnected, Event, LiveClient, Segment
-from whisper_live.client.events import Gap
+from whisper_live.client import (
+    Closed,
+    Disconnected,
+    Event,
+    Gap,
+    LiveClient,
+    Segment,
+    TranscriptionClient,
+)
 from whisper_live.testing.marks import NumberedWord, read_numbers, write_speech
 
 CHUNK = SAMPLE_RATE // 4
@@ -88,3 +99,19 @@ async def test_connections_that_break_anywhere_lose_and_double_no_word(
                 events.append(event)
     check(events, words)
     assert relay.connections > 5
+
+
+async def test_a_script_for_whisperlive_gets_every_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    samples, words = write_speech([[1, 2], [3]], lead_s=0.2, pause_s=0.6)
+    sites.encoded(tmp_path / "a.wav", "pcm_f32le", samples)
+    async with running() as server:
+        script = TranscriptionClient(
+            "127.0.0.1", server.port, lang="en", log_transcription=False
+        )
+        text = await asyncio.to_thread(script, "a.wav")
+    assert read_numbers(text) == [word.number for word in words]
+    cues = re.findall(r"--> \S+\n(.*)\n\n", (tmp_path / "output.srt").read_text())
+    assert " ".join(cues) == text

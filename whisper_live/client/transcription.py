@@ -70,14 +70,20 @@ class _Background:
     def run(
         self,
         work: Coroutine[Any, Any, T],
-        interrupted: Callable[[], None] = lambda: None,
+        interrupted: Callable[[], None] | None = None,
     ) -> T:
-        """The result of ``work``; Ctrl-C calls ``interrupted`` once, then stops it."""
+        """The result of ``work``.
+
+        Ctrl-C calls ``interrupted``, if there is one, and waits on; the next one, or
+        the first without it, stops the work.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             try:
                 return future.result()
             except KeyboardInterrupt:
+                if interrupted is None:
+                    raise
                 self._loop.call_soon_threadsafe(interrupted)
                 return future.result()
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import sites
+from tests.faults.certificates import certificate
 from tests.sites import Site, encoded
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.errors import ConfigError, DecodeError
@@ -122,3 +124,20 @@ def test_names_and_passwords_are_not_shown() -> None:
     with pytest.raises(ConfigError) as refused:
         heard_s("ftp://ann:secret@host/a.mp3")
     assert "secret" not in str(refused.value)
+
+
+def test_https_wants_a_certificate_that_the_system_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate(tmp_path, "radio")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    encoded(tmp_path / "a.mp3", "libmp3lame", tone(1))
+    with sites.site(context) as site:
+        site.pages["/a.mp3"] = (tmp_path / "a.mp3").read_bytes()
+        url = f"{site.url}/a.mp3"
+        with pytest.raises(DecodeError, match="cannot open"):
+            heard_s(url)
+        assert site.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        assert heard_s(url) == pytest.approx(1, abs=0.2)

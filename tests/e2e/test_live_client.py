@@ -23,6 +23,7 @@ from whisper_live.client import (
     Segment,
     TranscriptionClient,
 )
+from whisper_live.client.chunks import webm_chunks
 from whisper_live.testing.marks import NumberedWord, read_numbers, write_speech
 
 CHUNK = SAMPLE_RATE // 4
@@ -37,7 +38,9 @@ async def at_once(seconds: float) -> None:
     """Waits for nothing."""
 
 
-def check(events: list[Event], words: list[NumberedWord]) -> None:
+def check(
+    events: list[Event], words: list[NumberedWord], *, within_s: float = 0.002
+) -> None:
     """Every word came once, in order and at its place; nothing was given up."""
     segments = [event for event in events if isinstance(event, Segment)]
     heard = [number for each in segments for number in read_numbers(each.text)]
@@ -47,8 +50,32 @@ def check(events: list[Event], words: list[NumberedWord]) -> None:
     for each in segments:
         numbers = read_numbers(each.text)
         first, last = by_number[numbers[0]], by_number[numbers[-1]]
-        assert each.start_s <= first.start / SAMPLE_RATE + 0.002
-        assert last.end / SAMPLE_RATE - 0.002 <= each.end_s
+        assert each.start_s <= first.start / SAMPLE_RATE + within_s
+        assert last.end / SAMPLE_RATE - within_s <= each.end_s
+
+
+async def as_webm(samples: Samples) -> AsyncIterator[bytes]:
+    for chunk in webm_chunks([samples]):
+        yield chunk.data
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_webm_stream_goes_on_between_two_of_its_blocks(seed: int) -> None:
+    chance = random.Random(seed)
+    spoken = [[n + k for k in range(chance.randint(1, 3))] for n in range(0, 45, 3)]
+    samples, words = write_speech(spoken, variant="robust")
+    lives = [9_000, *(chance.randint(100, 60_000) for _ in range(5))]
+    events: list[Event] = []
+    async with running() as server, Relay.running(server.port, lives) as relay:
+        url = f"ws://127.0.0.1:{relay.port}"
+        client = LiveClient(
+            url, language="en", audio_format="webm", live=False, sleep=at_once
+        )
+        async with client, client.feeding(as_webm(samples)):
+            async for event in client:
+                events.append(event)
+    check(events, words, within_s=0.06)
+    assert relay.connections > 3
 
 
 @pytest.mark.parametrize("audio_format", ["float32", "int16"])

@@ -286,7 +286,7 @@ async def test_the_first_connection_is_not_tried_again() -> None:
     assert len(peers) == 2
 
 
-@pytest.mark.parametrize("options", [{"backoff": None}, {"audio_format": "webm"}])
+@pytest.mark.parametrize("options", [{"backoff": None}, {"audio_format": "ogg"}])
 async def test_without_another_try_a_break_is_an_error(options: dict[str, Any]) -> None:
     async with server(first_second_then_gone) as (url, _):
         async with client(url, **options) as live:

@@ -135,6 +135,7 @@ async def test_every_wish_of_the_constructor_reaches_the_server(tmp_path: Path) 
         "word_timestamps": True,
         "initial_prompt": "Jane Doe",
         "vad_parameters": {"threshold": 0.6},
+        "resume": True,
     }
     assert (tmp_path / "said.srt").read_text() == SRT
 

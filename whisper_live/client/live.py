@@ -52,11 +52,11 @@ __all__ = ["LiveClient"]
 
 BUFFER_S = 60.0
 _BYTES_PER_S = 64_000  # of float32, the widest; all others get a longer buffer
-_PIECE_BYTES = (
-    64_000  # a server takes 1 MiB in one message, unless it is told otherwise
-)
+# A server takes 1 MiB in one message, unless it is told otherwise.
+_PIECE_BYTES = 64_000
 # With 5 s behind a slow server ``send`` waits, where it may.
 _WAITS_ABOVE_S = 5.0
+_LASTS_S = 60.0  # a connection that did is not one that breaks again and again
 
 
 class _State(enum.Enum):
@@ -130,10 +130,11 @@ class LiveClient:
         self._follower = wire.Follower()
         self._offset = 0  # of this session's first sample in the whole stream
         self._settled = 0  # samples up to which all text has come
-        self._tries = 0  # since text came
-        self._wait_s = 0.0  # before the next
+        self._tries = 0  # since text came, or a connection lasted
+        self._retry_at = 0.0
         self._least_wait_s = 0.0  # that the server asked for
-        self._broken_at = 0.0
+        self._opened_at = 0.0
+        self._broken_at = 0.0  # before the first of the tries
         self._began: float | None = None  # when the first sample was spoken
         self._interim: Segment | None = None  # what stands open
         self._news: deque[News] = deque()
@@ -141,6 +142,7 @@ class LiveClient:
         self._work = asyncio.Event()  # there may be something to send
         self._room = asyncio.Event()  # there may be room for more
         self._sender: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ beginning
 
@@ -161,9 +163,10 @@ class LiveClient:
         self._state = _State.CLOSED
         self._work.set()
         self._room.set()
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
+        tasks = [task for task in (self._sender, self._reconnecting) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._connection is not None:
             await self._connection.close()
 
@@ -187,6 +190,7 @@ class LiveClient:
     def _use(self, connection: Connection) -> None:
         self._connection = self._outgoing = connection
         self._state = _State.OPEN
+        self._opened_at = self._clock()
         self._work.set()
 
     # -------------------------------------------------------------------- sending
@@ -290,10 +294,13 @@ class LiveClient:
     async def _advance(self) -> None:
         assert self._state is not _State.NEW, "connect first"
         try:
-            if self._state is _State.BROKEN:
-                await self._reconnect()
-            else:
-                await self._receive()
+            if self._state is not _State.BROKEN:
+                return await self._receive()
+            if self._reconnecting is None:
+                self._reconnecting = asyncio.create_task(self._reconnect())
+            # Who waits for news with a timeout does not begin the try anew.
+            await asyncio.shield(self._reconnecting)
+            self._reconnecting = None
         except WhisperLiveError:
             self._state = _State.CLOSED
             self._room.set()
@@ -320,16 +327,22 @@ class LiveClient:
 
     def _take(self, message: Mapping[str, Any]) -> None:
         """Make news of a message; nothing of one that tells none."""
-        self._resumption.take(message)
+        try:
+            self._resumption.take(message)
+            update = self._follower.take(message)
+            transcript = wire.read_final_transcript(message)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WhisperLiveError(
+                f"a message of the server makes no sense: {error!r}"
+            ) from error
         if (wait_s := come_back_s(message)) is not None:
             self._least_wait_s = wait_s
-        update = self._follower.take(message)
         if update is not None:
             has_segments = "segments" in message
             if has_segments:
                 self._tries = 0
             self._tell(_shifted(update, self._offset), has_segments)
-        if (transcript := wire.read_final_transcript(message)) is not None:
+        if transcript is not None:
             self._news.append(final(transcript, self._now()))
         if message.get("status") == "WARNING":
             self._news.append(Warned(str(message.get("message"))))
@@ -369,7 +382,10 @@ class LiveClient:
         if self._backoff is None:
             raise lost
         self._state = _State.BROKEN
-        self._broken_at = self._clock()
+        if self._clock() - self._opened_at >= _LASTS_S:
+            self._tries = 0
+        if self._tries == 0:
+            self._broken_at = self._clock()
         least_s, self._least_wait_s = self._least_wait_s, 0.0
         self._retry_after(lost, least_s, self._backoff)
 
@@ -381,12 +397,12 @@ class LiveClient:
         if gone_s + wait_s > backoff.give_up_s:
             raise error
         self._tries += 1
-        self._wait_s = wait_s
+        self._retry_at = self._clock() + wait_s
         self._news.append(Disconnected(str(error), wait_s))
 
     async def _reconnect(self) -> None:
         assert self._backoff is not None, "nothing is tried again without it"
-        await self._sleep(self._wait_s)
+        await self._sleep(max(self._retry_at - self._clock(), 0.0))
         try:
             connection = await self._open_again()
         except Overloaded as full:
@@ -450,8 +466,9 @@ class LiveClient:
                 feeder = group.create_task(self._feed(source))
                 yield
                 feeder.cancel()
-        except BaseExceptionGroup as group_of:
-            raise group_of.exceptions[0] from None
+        except BaseExceptionGroup as both:
+            error = both.exceptions[0]
+            raise error from error.__cause__
 
     async def _feed(self, source: AsyncIterable[bytes | Samples]) -> None:
         async for audio in source:

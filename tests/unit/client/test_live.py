@@ -260,6 +260,75 @@ async def test_it_gives_up_when_told_to() -> None:
     assert waits.asked == [1.0, 2.0, 4.0]
 
 
+async def test_a_server_that_breaks_again_and_again_is_given_up() -> None:
+    now = 0.0
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    async def crashes(peer: Peer) -> None:
+        await peer.ready()
+        await peer.socket.close(1011)
+
+    backoff = Backoff(first_s=1.0, most_s=4.0, give_up_s=10.0)
+    options: dict[str, Any] = {"sleep": pass_time, "clock": lambda: now}
+    options["backoff"] = backoff
+    async with server(*[crashes] * 5) as (url, peers), client(url, **options) as live:
+        with pytest.raises(WhisperLiveError, match="1011"):
+            await all_events(live)
+    assert now == 7.0 and len(peers) == 4
+
+
+async def test_who_waits_with_a_timeout_does_not_begin_the_try_anew() -> None:
+    slept, go_on = [], asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await go_on.wait()
+
+    scripts = [first_second_then_gone, the_rest]
+    async with server(*scripts) as (url, _), client(url, sleep=sleep) as live:
+        await live.send(second(1) + second(2))
+        await live.end()
+        while not isinstance(await anext(live), Disconnected):
+            pass
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(live)
+        go_on.set()
+        assert (await all_events(live))[-1] == Closed()
+    assert len(slept) == 1
+
+
+async def test_leaving_between_two_connections_leaves_nothing_behind() -> None:
+    async def sleep(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    async with server(first_second_then_gone) as (url, _):
+        async with client(url, sleep=sleep) as live:
+            await live.send(second(1) + second(2))
+            while not isinstance(await anext(live), Disconnected):
+                pass
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(live)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_message_that_makes_no_sense_is_one_sentence() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.ready()
+        await peer.say(segments=[{"start": "now"}])
+        await peer.socket.wait_closed()
+
+    async with server(script) as (url, _), client(url) as live:
+        with pytest.raises(WhisperLiveError, match="makes no sense"):
+            await all_events(live)
+
+
 @pytest.mark.parametrize("code", [1002, 1007, 1008, 1009])
 async def test_what_would_end_the_same_way_again_is_the_end(code: int) -> None:
     async def script(peer: Peer) -> None:

@@ -45,7 +45,7 @@ class Station:
         self._duration_s = duration_s
 
     @contextmanager
-    def open(self, url: str) -> Iterator[Broadcast]:
+    def open(self, url: str, heard_to_s: float | None) -> Iterator[Broadcast]:
         assert url == URL
         opening = next(self._openings)
         if opening and isinstance(opening[0], WhisperLiveError):
@@ -162,7 +162,7 @@ async def test_a_reader_that_is_far_ahead_waits() -> None:
             yield piece(number, 0.001)
 
     @contextmanager
-    def open_(url: str) -> Iterator[Broadcast]:
+    def open_(url: str, heard_to_s: float | None) -> Iterator[Broadcast]:
         yield Broadcast(pieces(), None)
 
     source = broadcast(URL, lambda sentence: None, open_=open_)

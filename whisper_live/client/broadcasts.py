@@ -40,7 +40,7 @@ class _Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    error: WhisperLiveError | None
+    error: Exception | None
 
 
 _Item = Samples | _Opened | _Ended
@@ -87,7 +87,7 @@ class _Reader:
                 finally:  # before the last item, which is taken after this
                     self.heard_to_s = opened.heard_to_s() or self.heard_to_s
             self._put(_Ended(None))
-        except WhisperLiveError as error:
+        except Exception as error:  # whoever takes it raises what is a fault of ours
             self._put(_Ended(error))
 
     def _put(self, item: _Item) -> None:
@@ -116,8 +116,7 @@ async def broadcast(
     A live stream goes on for ever: where it ends or breaks off it is opened again, and
     silence stands for the time in between.  What has a length (a file, a playlist with
     an end) comes at the pace of its sound, goes on where it broke off, and ends.  Both
-    end when ``backoff`` gives up.
-    Raises ``WhisperLiveError`` where the address cannot be opened the first time.
+    end when ``backoff`` gives up.  Raises ``WhisperLiveError`` where the address cannot be opened the first time.
     """
     source = _Source(url, told, open_, backoff, clock, sleep, chance)
     try:
@@ -213,10 +212,12 @@ class _Source:
                 await self._sleep(wait_s)
         return samples
 
-    def _break(self, error: WhisperLiveError | None) -> bool:
+    def _break(self, error: Exception | None) -> bool:
         """Note that it broke off; whether it is given up."""
-        if self._is_live is None:  # what cannot be opened at first is no broadcast
-            assert error is not None, "what was never opened did not end"
+        # What cannot be opened at first is no broadcast.
+        if error is not None and (
+            self._is_live is None or not isinstance(error, WhisperLiveError)
+        ):
             raise error
         if not self._is_away:
             self._is_away, self._gone_at, self._silence = True, self._clock(), 0

@@ -116,7 +116,8 @@ async def broadcast(
     A live stream goes on for ever: where it ends or breaks off it is opened again, and
     silence stands for the time in between.  What has a length (a file, a playlist with
     an end) comes at the pace of its sound, goes on where it broke off, and ends.  Both
-    end when ``backoff`` gives up.  Raises ``WhisperLiveError`` where the address cannot be opened the first time.
+    end when ``backoff`` gives up.  Raises ``WhisperLiveError`` where the address cannot
+    be opened the first time.
     """
     source = _Source(url, told, open_, backoff, clock, sleep, chance)
     try:

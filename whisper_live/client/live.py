@@ -432,7 +432,9 @@ class LiveClient:
 
     def _go_on(self, received: int) -> None:
         """The same session, from the first sample that it has not taken in."""
-        cut = self._cut(self._offset + received)
+        assert self._cuts is not None, "only what can be cut is sent again"
+        wanted = max(received - self._cuts.preroll, 0)
+        cut = self._cut(self._offset + wanted)
         at = cut.position - self._offset
         prefix = [] if at == received else [position_message(at)]
         self._backlog.rewind(cut.offset, *prefix, *filter(None, [cut.prefix]))

@@ -635,6 +635,6 @@ async def test_a_resumed_webm_stream_begins_with_a_block_whose_place_is_told() -
     place, audio = peers[1].said, peers[1].audio
     assert len(place) == 1 and place[0].startswith('0 {"type": "position", "at": ')
     at = json.loads(place[0][2:])["at"]
-    assert S * 7 // 4 - 320 <= at <= S * 7 // 4
+    assert S * 7 // 4 - 1280 - 320 <= at <= S * 7 // 4 - 1280, "80 ms for the decoder"
     rest, _ = decode(audio, "webm")
     assert len(rest) == pytest.approx(3 * S - at, abs=400)

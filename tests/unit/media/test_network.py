@@ -58,6 +58,7 @@ def test_a_playlist_gives_its_segments_in_order(site: Site, tmp_path: Path) -> N
     assert heard_s(url) == pytest.approx(5, abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_live_playlist_goes_on_behind_what_was_heard(
     site: Site, tmp_path: Path
 ) -> None:

@@ -289,8 +289,8 @@ class TranscriptionClient:
 
     Writes the subtitles to ``output_transcription_path`` and returns the text.
     ``enable_translation``, ``target_language``, the translation's callback and file,
-    the diarization, and the limits that scripts for 0.6 and 0.7 set, are accepted, as by
-    the server, and do nothing.
+    the diarization, and the limits that scripts for 0.6 and 0.7 set, are accepted, as
+    by the server, and do nothing.
     ``mute_audio_playback`` changes nothing: files are never played.
     """
 

@@ -30,7 +30,7 @@ from whisper_live.errors import ConfigError, DecodeError, WhisperLiveError
 from whisper_live.media.files import probe_file, read_file
 from whisper_live.protocols.base import Message
 from whisper_live.protocols.jsonl import JsonLines
-from whisper_live.protocols.whisperlive.client import Follower
+from whisper_live.protocols.whisperlive.client import Follower, complaint
 from whisper_live.session.updates import Ending, Update
 
 __all__ = ["Screen", "follow", "recording_chunks", "run"]
@@ -113,6 +113,8 @@ async def follow(
     """
     captions, follower = Captions(), Follower()
     async for arrival in arrivals:
+        if arrival.message.get("status") == "WARNING":
+            print(f"warning: {complaint(arrival.message)}", file=sys.stderr)
         update = follower.take(arrival.message)
         if update is None:
             continue

@@ -63,18 +63,23 @@ class Relay:
     ) -> None:
         try:
             while data := await reader.read(1 << 16):
-                writer.write(self._spent(data))
+                passed = self._spent(data)
+                writer.write(passed)
+                if len(passed) < len(data):  # nothing may follow on what is missing
+                    self.cut()
+                    return
                 await writer.drain()
             writer.write_eof()
         except (OSError, RuntimeError):
             writer.transport.abort()  # it was cut
 
     def _spent(self, data: bytes) -> bytes:
-        """What may still pass, and then the cut."""
-        if self._left is None or len(data) <= self._left:
-            self._left = None if self._left is None else self._left - len(data)
+        """What may still pass; less than all of it before a cut."""
+        if self._left is None:
             return data
-        data = data[: self._left]
+        if len(data) <= self._left:
+            self._left -= len(data)
+            return data
+        passed = data[: self._left]
         self._left = next(self._lives, None)
-        asyncio.get_running_loop().call_soon(self.cut)
-        return data
+        return passed

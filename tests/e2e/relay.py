@@ -16,7 +16,7 @@ class Relay:
     """
 
     def __init__(self, to_port: int, lives: Iterable[int] = ()) -> None:
-        self._to_port = to_port
+        self.to_port = to_port  # of connections from now on
         self._lives = iter(lives)
         self._left = next(self._lives, None)  # bytes until the next cut
         self._writers: set[asyncio.StreamWriter] = set()
@@ -48,7 +48,11 @@ class Relay:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.connections += 1
-        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
+        except OSError:  # nobody listens there any more
+            writer.transport.abort()
+            return
         ends = {writer, back}
         self._writers |= ends
         try:

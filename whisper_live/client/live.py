@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from whisper_live.audio import Samples, samples_to_s
+from whisper_live.audio import Samples, s_to_samples, samples_to_s
 from whisper_live.client.backlog import Backlog
 from whisper_live.client.backoff import Backoff
 from whisper_live.client.connection import Clock, Connection, ConnectionLost, Sleep
@@ -56,6 +56,9 @@ _BYTES_PER_S = 64_000  # of float32, the widest; all others get a longer buffer
 _PIECE_BYTES = 64_000
 # With 5 s behind a slow server ``send`` waits, where it may.
 _WAITS_ABOVE_S = 5.0
+# A server that stops decides about all that it has, also about half a word at its end.
+# Its other half is no word; so that much is sent again where no text came of it.
+_HALF_A_WORD = s_to_samples(2.0)
 _LASTS_S = 60.0  # a connection that did is not one that breaks again and again
 
 
@@ -350,7 +353,8 @@ class LiveClient:
             self._news.append(final(transcript, self._now()))
         if message.get("status") == "WARNING":
             self._news.append(Warned(str(message.get("message"))))
-        self._settle(self._offset + self._resumption.decided)
+        decided = self._resumption.decided - _HALF_A_WORD
+        self._settle(self._offset + max(decided, 0))
 
     def _settle(self, position: int) -> None:
         """All text of what is before has come."""

@@ -564,11 +564,28 @@ async def test_a_session_that_is_over_is_followed_by_a_new_one() -> None:
         await live.end()
         events = await all_events(live)
     assert [peer.hello.get("resume_token") for peer in peers] == [None, "secret", None]
-    assert peers[2].audio == second(1)[S * 36 // 10 :] + second(2), "what is undecided"
+    assert peers[2].audio == second(1)[S * 2 :] + second(2), "behind the last segment"
     assert Reconnected(resumed=False) in events
     heard = [event for event in events if isinstance(event, Segment)]
-    assert [each.start_s for each in heard] == [0.2, 0.25 + 0.9]
+    assert [each.start_s for each in heard] == [0.2, 0.25 + 0.5]
     assert waits.asked == [0.5], "the new session is not waited for"
+
+
+async def test_a_new_session_is_not_sent_what_has_long_been_decided() -> None:
+    async def heard_nothing(peer: Peer) -> None:
+        await peer.ready(resume_token="secret", resume_s=60, seq=1)
+        await peer.hears(S * 4 * 5)
+        await peer.say(seq=2, received=5 * S, decided=5 * S)
+        await peer.breaks()
+
+    scripts = [heard_nothing, refuses, the_rest]
+    async with server(*scripts) as (url, peers), client(url) as live:
+        for number in range(5):
+            await live.send(second(number))
+        await live.end()
+        events = await all_events(live)
+    assert peers[2].audio == second(3) + second(4), "but for the last 2 s"
+    assert [each.start_s for each in events if isinstance(each, Segment)] == [3.25]
 
 
 async def test_a_server_that_restarts_says_when_to_come_back() -> None:

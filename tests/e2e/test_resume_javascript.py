@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.e2e.resuming import javascript_client, needs_node
 from tests.e2e.support import quick, running
 from whisper_live.testing.marks import read_numbers, write_speech
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "resume.mjs"
 
 
 class Cutter:
@@ -63,7 +60,7 @@ async def cutting(cutter: Cutter) -> AsyncIterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@needs_node
 async def test_the_javascript_client_loses_and_doubles_no_word() -> None:
     samples, words = write_speech([[1, 2, 3], [4, 5], [6], [7, 8, 9, 10]], pause_s=0.7)
     data = samples.astype("<f4").tobytes()
@@ -71,13 +68,8 @@ async def test_the_javascript_client_loses_and_doubles_no_word() -> None:
     async with running(quick()) as server:
         cutter = Cutter(server.port, cuts)
         async with cutting(cutter) as port:
-            process = await asyncio.create_subprocess_exec(
-                *("node", "--experimental-websocket", "--no-warnings", str(EXAMPLE)),
-                f"ws://127.0.0.1:{port}/",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            out, _ = await process.communicate(data)
+            async with javascript_client(port) as process:
+                out, _ = await process.communicate(data)
     assert process.returncode == 0
     assert read_numbers(out.decode()) == [word.number for word in words]
     assert cutter.connections == 6

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.protocol import State
@@ -17,7 +21,35 @@ from tests.e2e.support import Client
 from whisper_live.audio import Samples, s_to_samples
 from whisper_live.client.chunks import webm_chunks
 
-__all__ = ["Chunked", "ResumingClient", "as_float32", "as_webm"]
+__all__ = [
+    "Chunked",
+    "ResumingClient",
+    "as_float32",
+    "as_webm",
+    "javascript_client",
+    "needs_node",
+]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "resume.mjs"
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+
+
+@contextlib.asynccontextmanager
+async def javascript_client(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The example: audio goes to its input, text comes from its output."""
+    process = await asyncio.create_subprocess_exec(
+        *("node", "--experimental-websocket", "--no-warnings", str(EXAMPLE)),
+        f"ws://127.0.0.1:{port}/",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
 
 # Where a socket is cut: before its first answer, within a message, between two of them
 # or behind the last; left open, dead, while another one comes; two others at once.

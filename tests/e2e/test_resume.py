@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.resuming import Chunked, ResumingClient, as_float32, as_webm
 from tests.e2e.support import KEY, Client, client, quick, running
 from whisper_live.audio import SAMPLE_RATE, Samples
-from whisper_live.config.model import AccessConfig
+from whisper_live.config.model import AccessConfig, StreamConfig
 from whisper_live.server.server import Server
 from whisper_live.testing.marks import account_for, write_speech, write_words
 from whisper_live.testing.oracle import Behaviour
@@ -248,3 +248,25 @@ async def test_a_restarting_server_says_when_to_come_back() -> None:
         assert await peer.rest() == 1012
         assert peer.messages[-1]["restarting"] == 2.0
         await closing
+
+
+async def test_speech_is_not_ended_while_its_client_is_away() -> None:
+    """Half a word stands open; after the stall it would be given up."""
+    samples, _ = write_words([1, 2, 3])
+    stream = StreamConfig(stall_flush_s=1.0)
+    config = dataclasses.replace(quick(), stream=stream)
+    half = len(samples) // 2 // 512 * 512  # within the second word
+    async with running(config) as server:
+        async with client(server) as peer:
+            token = (await ready(peer, resume=True))["resume_token"]
+            await peer.say(samples[:half])
+            while decoded_s(server) < half / SAMPLE_RATE:
+                await asyncio.sleep(0.01)
+            await cut(peer)
+        await asyncio.sleep(1.5)  # what must not happen takes 1 s
+        async with client(server) as again:
+            told = await ready(again, resume_token=token)
+            await again.say(samples[told["received"] :])
+            await again.end()
+            assert await again.rest() == 1000
+            assert again.words == [1, 2, 3]

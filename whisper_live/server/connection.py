@@ -128,6 +128,7 @@ class Connection:
         self._ingest: Ingest | None = None
         self._token: str | None = None  # of a session that can be resumed
         self._decided = 0  # all text of the audio before this was sent
+        self._back_until = 0.0  # loop time for a client's audio, after it came back
         self._is_handed_over = False  # the socket carries another session on
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
@@ -311,6 +312,10 @@ class Connection:
 
     def _note_change(self, change: Change) -> None:
         self._log.info("%s", change)
+        if change in ("detached", "resumed"):
+            assert self._driver is not None, "before its end a session is driven"
+            self._back_until = self._loop.time() + self._config.stream.stall_flush_s
+            self._arm(self._driver.session)
         if change == "detached":
             self._metrics.session_detached()
             return
@@ -544,7 +549,18 @@ class Connection:
             self._receiver.go_on(
                 has_room=session.has_room, is_wanted=session.state is State.LIVE
             )
+        self._arm(session)
+
+    def _arm(self, session: Session) -> None:
+        """Set the timer to the session's deadline, but for a client that is away.
+
+        It would end speech in mid-word that its client is about to go on with.
+        """
         deadline = session.deadline()
+        if self._socket.is_detached:
+            deadline = None
+        elif deadline is not None:
+            deadline = max(deadline, self._back_until)
         if self._timer is not None:
             if deadline == self._timer.when():
                 return

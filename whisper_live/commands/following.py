@@ -44,6 +44,9 @@ class _Writer(Protocol):
     def end(self) -> str:
         """What comes last, when nothing is missing."""
 
+    def rest(self) -> str:
+        """What was held back, where it breaks off."""
+
 
 class _Lines:
     """Each completed text on a line of its own."""
@@ -52,6 +55,9 @@ class _Lines:
         return "".join(f"{caption.text}\n" for caption in completed)
 
     def end(self) -> str:
+        return ""
+
+    def rest(self) -> str:
         return ""
 
 
@@ -65,6 +71,9 @@ class _JsonLines:
     def end(self) -> str:
         return "".join(f"{each.text}\n" for each in self._lines.end(Ending.FINISHED))
 
+    def rest(self) -> str:
+        return ""
+
 
 class _Cues:
     def __init__(self, style: str) -> None:
@@ -74,6 +83,9 @@ class _Cues:
         return self._cues.take(completed)
 
     def end(self) -> str:
+        return self._cues.end()
+
+    def rest(self) -> str:
         return self._cues.end()
 
 
@@ -95,6 +107,7 @@ class View:
         self._writer = writer
         self._out = out
         self._captions = Captions()
+        self._is_ended = False
 
     @property
     def losses(self) -> list[str]:
@@ -129,7 +142,14 @@ class View:
 
     def end(self) -> None:
         """All text has come."""
+        self._is_ended = True
         self._write(self._writer.end())
+
+    def close(self) -> None:
+        """Leave nothing behind that is not written."""
+        if not self._is_ended:
+            self._write(self._writer.rest())
+        self.screen.close()
 
     def _write(self, text: str) -> None:
         if text and self._out is not None:
@@ -155,7 +175,7 @@ def viewed(arguments: argparse.Namespace, *, speed: float = 1.0) -> Iterator[Vie
         try:
             yield view
         finally:
-            screen.close()
+            view.close()
         print(screen.summary(), file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from whisper_live.client.events import Disconnected, Heard, Reconnected, Warned
 from whisper_live.commands.following import viewed
+from whisper_live.errors import WhisperLiveError
 from whisper_live.session.updates import Dropped, Segment, Update
 
 S = 16_000
@@ -80,3 +81,14 @@ def test_each_format_goes_to_a_file_beside_the_words_or_to_the_pipe_alone(
     if name != "text":
         shown(name, None)
         assert capsys.readouterr().out == form
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_where_it_breaks_off_what_came_is_written(name: str, tmp_path: Path) -> None:
+    options = argparse.Namespace(format=name, output=tmp_path / "said")
+    with pytest.raises(WhisperLiveError), viewed(options) as view:
+        for news in NEWS:
+            view.take(news)
+        raise WhisperLiveError("the server has gone")
+    end = '{"end": "finished"}\n'  # by which a reader knows that nothing is missing
+    assert (tmp_path / "said").read_text() == FORMS[name].removesuffix(end)

@@ -18,7 +18,17 @@ from whisper_live.inference.types import Word
 from whisper_live.protocols.jsonl import dropped_object, word_object
 from whisper_live.session.updates import Dropped, Segment, Update
 
-__all__ = ["RENDERERS", "Caption", "Captions", "CueWriter", "clock_time"]
+__all__ = [
+    "RENDERERS",
+    "VTT_HEAD",
+    "Caption",
+    "Captions",
+    "CueWriter",
+    "clock_time",
+    "vtt_block",
+]
+
+VTT_HEAD = "WEBVTT\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +84,23 @@ def _as_text(captions: Captions, layout: Layout) -> str:
 
 def _as_srt(captions: Captions, layout: Layout) -> str:
     blocks = [
-        _srt_cue(number, cue)
+        _srt_block(number, cue)
         for number, cue in enumerate(_cues(captions.completed, layout), start=1)
     ]
     return "\n".join(blocks)
 
 
 def _as_vtt(captions: Captions, layout: Layout) -> str:
-    blocks = [_vtt_cue(cue) for cue in _cues(captions.completed, layout)]
-    return "\n".join(["WEBVTT\n", *blocks])
+    return "\n".join([VTT_HEAD, *map(vtt_block, _cues(captions.completed, layout))])
 
 
-def _srt_cue(number: int, cue: Cue) -> str:
-    return f"{number}\n{_span(cue, ',')}\n{_lines(cue)}\n"
-
-
-def _vtt_cue(cue: Cue) -> str:
+def vtt_block(cue: Cue) -> str:
+    """A cue of WebVTT; an empty line stands before and behind it."""
     return f"{_span(cue, '.')}\n{_escaped(_lines(cue))}\n"
+
+
+def _srt_block(number: int, cue: Cue) -> str:
+    return f"{number}\n{_span(cue, ',')}\n{_lines(cue)}\n"
 
 
 class CueWriter:
@@ -120,15 +130,15 @@ class CueWriter:
         """What was held back, and the head of a file without cues."""
         held, self._held = self._held, None
         if held is None:
-            return "" if self._is_srt or self._written else "WEBVTT\n"
+            return "" if self._is_srt or self._written else VTT_HEAD
         return self._written_cue(held)
 
     def _written_cue(self, cue: Cue) -> str:
         self._written += 1
-        block = _srt_cue(self._written, cue) if self._is_srt else _vtt_cue(cue)
+        block = _srt_block(self._written, cue) if self._is_srt else vtt_block(cue)
         if self._written > 1:
             return f"\n{block}"
-        return block if self._is_srt else f"WEBVTT\n\n{block}"
+        return block if self._is_srt else f"{VTT_HEAD}\n{block}"
 
 
 def _cues(completed: Sequence[Caption], layout: Layout) -> list[Cue]:

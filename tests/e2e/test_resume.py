@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.resuming import Chunked, ResumingClient, as_float32, as_webm
-from tests.e2e.support import KEY, Client, client, quick, running
+from tests.e2e.support import KEY, Client, client, quick, running, with_http
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config.model import AccessConfig, StreamConfig
 from whisper_live.server.server import Server
@@ -270,3 +270,28 @@ async def test_speech_is_not_ended_while_its_client_is_away() -> None:
             await again.end()
             assert await again.rest() == 1000
             assert again.words == [1, 2, 3]
+
+
+@pytest.mark.parametrize("ways", ["ws-http", "http-http", "http-ws"])
+async def test_either_port_resumes_what_began_on_either(ways: str) -> None:
+    samples, _ = write_words([1, 2, 3])
+    async with running(with_http()) as server:
+        first, second = (
+            server.http_port if way == "http" else server.port
+            for way in ways.split("-")
+        )
+        async with client(server, port=first) as peer:
+            token = (await ready(peer, resume=True))["resume_token"]
+            await peer.say(samples[:8192])
+            while decoded_s(server) < 8192 / SAMPLE_RATE:
+                await asyncio.sleep(0.01)
+            await cut(peer)
+        async with client(server, port=second) as again:
+            told = await ready(again, resume_token=token)
+            assert told["received"] == 8192
+            await again.say(samples[8192:])
+            await again.end()
+            assert await again.rest() == 1000
+        assert again.words == [1, 2, 3]
+        while "whisper_live_sessions 0.0" not in server.metrics.render().decode():
+            await asyncio.sleep(0.01)

@@ -494,6 +494,12 @@ class LimitConfig:
         low=0,
         high=600,
     )
+    state_dir: str = setting(
+        "",
+        "folder of this daemon alone, in which sessions that can be resumed wait while "
+        "it restarts: their text, options and up to 30 s of audio; without it they are "
+        "over",
+    )
     handshake_timeout_s: float = setting(
         10.0, "seconds for the first message after connecting", low=0.5
     )

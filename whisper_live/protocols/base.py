@@ -9,8 +9,9 @@ I/O and reads no clock.  Errors become messages and close codes here as well.
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from whisper_live.audio import PcmFormat
 from whisper_live.errors import HandshakeError, WhisperLiveError
@@ -223,6 +224,20 @@ class ResumableProtocol(Protocol):
     @abc.abstractmethod
     def snapshot(self) -> Message | None:
         """All that can be told again at once; None where there is nothing."""
+
+    @property
+    @abc.abstractmethod
+    def handshake(self) -> Mapping[str, Any]:
+        """What ``read_hello`` would read now, as JSON, without secrets."""
+
+    @property
+    @abc.abstractmethod
+    def told(self) -> Sequence[str]:
+        """Completed segments that ``snapshot`` has, encoded."""
+
+    @abc.abstractmethod
+    def retell(self, told: Sequence[str]) -> None:
+        """These were told before the session came here."""
 
     @abc.abstractmethod
     def restarting(self, wait_s: float) -> Message:

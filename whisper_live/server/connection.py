@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from whisper_live.audio import samples_to_s
+from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, samples_to_s
 from whisper_live.config.model import Config
 from whisper_live.errors import (
     ClientError,
@@ -43,12 +44,14 @@ from whisper_live.protocols.base import (
 from whisper_live.server.access import Access, Caller
 from whisper_live.server.admission import Admission, Lease
 from whisper_live.server.fitting import fitted
+from whisper_live.server.handover import HandedOver, StateFolder, shifted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
 from whisper_live.server.resume import (
     RESUME_UNKNOWN,
     Change,
+    NoSocket,
     ResumableSocket,
     Resumption,
     Terms,
@@ -99,6 +102,7 @@ class Services:
     access: Access
     admission: Admission
     resumption: Resumption
+    state: StateFolder | None = None  # where sessions wait for the next daemon
 
 
 class Connection:
@@ -129,6 +133,9 @@ class Connection:
         self._token: str | None = None  # of a session that can be resumed
         self._decided = 0  # all text of the audio before this was sent
         self._back_until = 0.0  # loop time for a client's audio, after it came back
+        self._restored: HandedOver | None = None  # it began under another daemon
+        self._offset = 0  # where in that session this one begins
+        self._undecided = SampleBuffer()  # what the next daemon would need
         self._is_handed_over = False  # the socket carries another session on
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
@@ -160,9 +167,29 @@ class Connection:
             return
         except SocketClosed:
             return
+        first = message if hello.is_first_message else None
+        await self._serve_and_release(hello, lease, first)
+
+    async def restore(self, session: HandedOver, socket: NoSocket) -> None:
+        """Go on with a session of the daemon before; ``socket`` is this connection's.
+
+        Raises ``WhisperLiveError`` where that cannot be.
+        """
+        protocol = self._protocol
+        assert isinstance(protocol, ResumableProtocol), "others hand nothing over"
+        self._restored, self._offset = session, session.start
+        hello = protocol.read_hello(json.dumps(session.handshake))
+        lease, hello = await self._enter(replace(hello, wants_resume=True))
+        protocol.retell(session.told)
+        socket.gone.set()
+        await self._serve_and_release(hello, lease, None)
+
+    async def _serve_and_release(
+        self, hello: Hello, lease: Lease, first: str | bytes | None
+    ) -> None:
         self._metrics.session_opened()
         try:
-            await self._serve(hello, message if hello.is_first_message else None)
+            await self._serve(hello, first)
         finally:
             self._metrics.session_closed()
             self._services.registry.release(self._held)
@@ -276,7 +303,9 @@ class Connection:
         )
         if hello.wants_resume:
             self._keep_for_return(hello)
-        self._post(self._protocol.ready())
+        ready = self._protocol.ready()
+        if self._restored is None:
+            self._post(ready)
 
     def _keep_for_return(self, hello: Hello) -> None:
         """From now on the session outlives its socket, where the server allows that."""
@@ -289,7 +318,8 @@ class Connection:
             assert self._ingest is not None, "who is read has an ingest"
             self._ingest.restart(open_stream(hello.audio_format))
 
-        self._token = new_token()
+        before = self._restored
+        self._token = new_token() if before is None else before.token
         protocol.offer(self._token, resumption.wait_s)
         terms = Terms(
             protocol,
@@ -298,7 +328,8 @@ class Connection:
             restart=restart,
             note=self._note_change,
         )
-        self._socket.keep(terms)
+        # The number behind the newest: what was not sent is told as a snapshot.
+        self._socket.keep(terms, seq=0 if before is None else before.seq + 1)
         key_name = self._caller.key_name
         resumption.begin(self._token, self._socket, key_name=key_name)
 
@@ -307,8 +338,8 @@ class Connection:
         assert self._driver is not None, "asked while there is a session"
         session = self._driver.session
         if self._sender.is_empty:
-            self._decided = session.received - session.undecided
-        return session.received, self._decided
+            self._decided = self._offset + session.received - session.undecided
+        return self._offset + session.received, self._decided
 
     def _note_change(self, change: Change) -> None:
         self._log.info("%s", change)
@@ -366,6 +397,8 @@ class Connection:
         if self._receiver is None:
             await self.leave()
             return
+        if await self._hand_over():
+            return
         limit = self._config.limits.drain_timeout_s / 2
         self._receiver.end(self._loop.time() + limit)
         try:
@@ -375,6 +408,41 @@ class Connection:
             pass
         self._receiver.end(self._loop.time())
         await self._socket.wait_closed()
+
+    async def _hand_over(self) -> bool:
+        """Leave the session to the next daemon; False where it must end here."""
+        folder, token = self._services.state, self._token
+        if folder is None or token is None or self._failure or self._final_pass:
+            return False
+        protocol, driver = self._protocol, self._driver
+        assert isinstance(protocol, ResumableProtocol), "it has a token"
+        assert driver is not None, "a session is driven to its end"
+        with contextlib.suppress(SocketClosed):
+            await self._socket.send(protocol.restarting(_BACK_AFTER_S).text)
+        # From here on nothing is told that the file does not know.
+        self._socket.mute()
+        session, audio = driver.session, self._undecided
+        state = HandedOver(
+            token=token,
+            key_name=self._caller.key_name,
+            address=self._caller.address,
+            handshake=protocol.handshake,
+            told=tuple(protocol.told),
+            seq=self._socket.seq,
+            start=self._offset + audio.start,
+            is_ended=session.state is not State.LIVE,
+            until=0.0,
+            audio=audio.read(audio.start, audio.end),
+        )
+        self._reason = "handed over"
+        wait_s = self._services.resumption.wait_s
+        try:
+            await asyncio.to_thread(folder.write, state, wait_s=wait_s)
+        except OSError as error:
+            self._metrics.error("state")
+            self._log.error("it cannot be handed over: %s", error)
+        await self.leave()
+        return True
 
     async def leave(self) -> None:
         """Close with 1012 now, whatever has not been said yet."""
@@ -451,7 +519,10 @@ class Connection:
     async def _read(self, receiver: Receiver) -> None:
         """Take messages to the end; an unusable one ends the session."""
         try:
-            await receiver.run()
+            if self._restored is not None:
+                await self._refeed(self._restored)
+            if self._restored is None or not self._restored.is_ended:
+                await receiver.run()
         except ClientError as error:
             self._fail(error)
         except SocketClosed:
@@ -466,6 +537,20 @@ class Connection:
                     message = await self._socket.receive()
                     if isinstance(self._protocol.read(message), EndOfAudio):
                         self._sender.peer_ended.set()
+
+    async def _refeed(self, before: HandedOver) -> None:
+        """Give the session what the daemon before had received and not decided."""
+        ingest = Ingest(open_stream("float32"), self._services.detector())
+        ingest.push(before.audio.astype("<f4").tobytes())
+        if before.is_ended:
+            ingest.finish()
+        while ingest.has_more:
+            frames = await self._loop.run_in_executor(self._services.pool, ingest.pull)
+            if frames is None:
+                break
+            self._take(frames)
+        if before.is_ended:
+            self._take(EndOfAudio())
 
     async def _notice_loss(self) -> None:
         """The peer's end is the session's, whatever of it has not been read yet."""
@@ -500,6 +585,8 @@ class Connection:
             self._metrics.key_used(self._caller.key_name, seconds)
             if self._final_pass is not None:
                 self._keep(self._final_pass, event)
+            if self._services.state is not None and self._token is not None:
+                self._undecided.append(event.samples)
         self._give(event)
 
     def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
@@ -549,6 +636,10 @@ class Connection:
             self._receiver.go_on(
                 has_room=session.has_room, is_wanted=session.state is State.LIVE
             )
+        if len(self._undecided):
+            decided = session.received - session.undecided
+            # Whole frames: what is received stays where the client was told it is.
+            self._undecided.trim(decided - decided % FRAME_SAMPLES)
         self._arm(session)
 
     def _arm(self, session: Session) -> None:
@@ -572,6 +663,7 @@ class Connection:
     # ----------------------------------------------------------- what the session tells
 
     def _tell(self, update: Update) -> None:
+        update = shifted(update, self._offset)
         if self._final_pass is not None:
             self._final_pass.note(update)
         for segment in update.completed:

@@ -29,6 +29,7 @@ from whisper_live.server.socket import Socket, SocketClosed
 __all__ = [
     "RESUME_UNKNOWN",
     "Change",
+    "NoSocket",
     "ResumableSocket",
     "Resumption",
     "Terms",
@@ -94,6 +95,7 @@ class ResumableSocket:
         self._arrival: _Arrival | None = None
         self._is_catching_up = False  # the carrier is told first what it has missed
         self._is_over = False
+        self._is_muted = False
         self._changed: asyncio.Future[None] = self._loop.create_future()
         self._reading: asyncio.Task[str | bytes] | None = None  # of the carrier
         self._expiry: asyncio.TimerHandle | None = None
@@ -118,10 +120,14 @@ class ResumableSocket:
         """Whether no socket carries it, though it is not over."""
         return self._carrier is None and not self._is_over
 
-    def keep(self, terms: Terms) -> None:
-        """From now on what breaks may be resumed; nothing was sent or read before."""
+    def keep(self, terms: Terms, *, seq: int = 0) -> None:
+        """From now on what breaks may be resumed; nothing was sent or read before.
+
+        ``seq`` is the number of the newest message before, of another daemon.
+        """
         assert self._carrier is not None, "a session begins on a socket"
         self._terms = terms
+        self._kept.newest = seq
         self._watch(self._carrier)
 
     @property
@@ -132,6 +138,15 @@ class ResumableSocket:
             and self._carrier is not None
             and self._loop.time() - self._said_at >= _ACKNOWLEDGED_EVERY_S
         )
+
+    @property
+    def seq(self) -> int:
+        """The number of the newest message."""
+        return self._kept.newest
+
+    def mute(self) -> None:
+        """Say no more, whatever is sent: the session goes on elsewhere."""
+        self._is_muted = True
 
     async def carry_on(self, socket: Socket, last_seq: int) -> None:
         """Go on by ``socket``; returns when it carries this no longer.
@@ -220,6 +235,8 @@ class ResumableSocket:
             return
         if self._is_over:
             raise SocketClosed
+        if self._is_muted:
+            return
         self._said_at = self._loop.time()
         text = self._kept.add(self._terms, text)
         carrier = self._carrier
@@ -389,6 +406,37 @@ class ResumableSocket:
     async def _change(self) -> None:
         """Wait until something is different; ``_changed`` survives a cancelled wait."""
         await asyncio.wait({self._changed})
+
+
+class NoSocket:
+    """A ``Socket`` that broke before this daemon began; ``gone`` says that it may."""
+
+    peer = "local"
+    own_close_code = peer_close_code = 0
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> str | bytes:
+        """See ``Socket``."""
+        await self.gone.wait()
+        raise SocketClosed
+
+    async def send(self, text: str) -> None:
+        """See ``Socket``."""
+        raise SocketClosed
+
+    async def ping(self) -> Awaitable[object]:
+        """See ``Socket``."""
+        raise SocketClosed
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """See ``Socket``."""
+        self.gone.set()
+
+    async def wait_closed(self) -> None:
+        """See ``Socket``."""
+        await self.gone.wait()
 
 
 class _KeptMessages:

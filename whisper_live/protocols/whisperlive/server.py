@@ -189,6 +189,23 @@ class WhisperLive(ResumableProtocol):
         shown = None if partial is None else messages.segment(partial)
         return Message(messages.segments(self._uid, self._retold, shown))
 
+    @property
+    def handshake(self) -> Mapping[str, Any]:
+        """See ``ResumableProtocol``."""
+        secrets = ("token", "hf_token", "resume_token")
+        return {k: v for k, v in self._values.items() if k not in secrets}
+
+    @property
+    def told(self) -> Sequence[str]:
+        """See ``ResumableProtocol``."""
+        return tuple(self._retold)
+
+    def retell(self, told: Sequence[str]) -> None:
+        """See ``ResumableProtocol``."""
+        self._keep_for_snapshot(told)
+        self._repeated += told[-self._most_repeated :]
+        self._repeated_characters = sum(map(len, self._repeated))
+
     def restarting(self, wait_s: float) -> Message:
         """See ``ResumableProtocol``."""
         return _message(messages.restarting(self._uid, wait_s))

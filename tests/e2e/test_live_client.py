@@ -153,35 +153,37 @@ async def test_connections_that_break_anywhere_lose_and_double_no_word(
     assert went_on(events, resume_s) and relay.connections > 5
 
 
-async def test_a_server_that_restarts_in_mid_sentence_loses_and_doubles_no_word() -> (
-    None
-):
-    """The old one says what it has heard, and the new one hears the rest."""
+@pytest.mark.parametrize("hands_over", [False, True])
+async def test_a_restart_in_mid_word_loses_and_doubles_no_word(
+    hands_over: bool, tmp_path: Path
+) -> None:
+    """The old server says what it has heard, or hands it over to the new one."""
+    config = quick(state_dir=str(tmp_path) if hands_over else "")
     samples, words = write_speech([[1, 2], [3, 4, 5, 6, 7, 8], [9]])
     middle = (words[4].start + words[4].end) // 2
     events: list[Event] = []
-    async with contextlib.AsyncExitStack() as servers:
-        old = contextlib.AsyncExitStack()
-        async with Relay.running(0) as relay:
-            relay.to_port = (await old.enter_async_context(running())).port
-            url = f"ws://127.0.0.1:{relay.port}"
-            async with LiveClient(url, language="en", sleep=at_once) as client:
-                await client.send(samples[:middle])
-                while not isinstance(event := await anext(client), Segment):
-                    events.append(event)
+    async with Relay.running(0) as relay, contextlib.AsyncExitStack() as new:
+        async with contextlib.AsyncExitStack() as old:
+            relay.to_port = (await old.enter_async_context(running(config))).port
+            client = LiveClient(
+                f"ws://127.0.0.1:{relay.port}", language="en", sleep=at_once
+            )
+            await new.enter_async_context(client)
+            await client.send(samples[:middle])
+            while not isinstance(event := await anext(client), Segment):
                 events.append(event)
-                stopping = asyncio.create_task(old.aclose())
-                while not isinstance(event := await anext(client), Disconnected):
-                    events.append(event)
-                new = await servers.enter_async_context(running())
-                relay.to_port = new.port
-                await client.send(samples[middle:])
-                await client.end()
-                async for event in client:
-                    events.append(event)
-                await stopping
+            events.append(event)
+            stopping = asyncio.create_task(old.aclose())
+            while not isinstance(event := await anext(client), Disconnected):
+                events.append(event)
+            await stopping
+        relay.to_port = (await new.enter_async_context(running(config))).port
+        await client.send(samples[middle:])
+        await client.end()
+        events += [event async for event in client]
+        await client.close()
     check(events, words)
-    assert Reconnected(resumed=False) in events
+    assert Reconnected(resumed=hands_over) in events
 
 
 @pytest.mark.slow

@@ -18,7 +18,9 @@ from whisper_live.inference.types import Word
 from whisper_live.protocols.jsonl import dropped_object, word_object
 from whisper_live.session.updates import Dropped, Segment, Update
 
-__all__ = ["RENDERERS", "Caption", "Captions"]
+__all__ = ["RENDERERS", "VTT_HEAD", "Caption", "Captions", "vtt_block"]
+
+VTT_HEAD = "WEBVTT\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,12 @@ def _as_srt(captions: Captions, layout: Layout) -> str:
 
 
 def _as_vtt(captions: Captions, layout: Layout) -> str:
-    blocks = [
-        f"{_span(cue, '.')}\n{_escaped(_lines(cue))}\n"
-        for cue in _cues(captions, layout)
-    ]
-    return "\n".join(["WEBVTT\n", *blocks])
+    return "\n".join([VTT_HEAD, *map(vtt_block, _cues(captions, layout))])
+
+
+def vtt_block(cue: Cue) -> str:
+    """A cue of WebVTT; an empty line stands before and behind it."""
+    return f"{_span(cue, '.')}\n{_escaped(_lines(cue))}\n"
 
 
 def _cues(captions: Captions, layout: Layout) -> list[Cue]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from whisper_live.audio import samples_to_s
+from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, samples_to_s
 from whisper_live.config.model import Config
 from whisper_live.errors import (
     ClientError,
@@ -38,13 +39,25 @@ from whisper_live.protocols.base import (
     Hello,
     Message,
     Protocol,
+    ResumableProtocol,
+    Resume,
 )
 from whisper_live.server.access import Access, Caller
 from whisper_live.server.admission import Admission, Lease
 from whisper_live.server.fitting import fitted
+from whisper_live.server.handover import HandedOver, StateFolder, shifted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
+from whisper_live.server.resume import (
+    RESUME_UNKNOWN,
+    Change,
+    NoSocket,
+    ResumableSocket,
+    Resumption,
+    Terms,
+    new_token,
+)
 from whisper_live.server.rooms import Publication, Rooms
 from whisper_live.server.sender import Sender
 from whisper_live.server.socket import Socket, SocketClosed
@@ -67,6 +80,8 @@ __all__ = ["Connection", "Services"]
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
+# A daemon with a model that is on disk listens again after about so long.
+_BACK_AFTER_S = 2.0
 # What a websocket server closes by itself, and the kind under which it is counted.
 _BROKEN_RULES = {
     1002: "bad_frame",
@@ -88,7 +103,9 @@ class Services:
     detector: Callable[[], Detector]
     access: Access
     admission: Admission
+    resumption: Resumption
     rooms: Rooms
+    state: StateFolder | None = None  # where sessions wait for the next daemon
 
 
 class Connection:
@@ -103,7 +120,7 @@ class Connection:
         name: str,
         caller: Caller,
     ) -> None:
-        self._socket = socket
+        self._socket = ResumableSocket(socket)
         self._protocol = protocol
         self._services = services
         self._caller = caller
@@ -115,13 +132,21 @@ class Connection:
         self._model: Model | None = None  # from admission to the end
         self._driver: SessionDriver | None = None  # from the first message on
         self._receiver: Receiver | None = None
+        self._ingest: Ingest | None = None
+        self._token: str | None = None  # of a session that can be resumed
+        self._decided = 0  # all text of the audio before this was sent
+        self._back_until = 0.0  # loop time for a client's audio, after it came back
+        self._restored: HandedOver | None = None  # it began under another daemon
+        self._offset = 0  # where in that session this one begins
+        self._undecided = SampleBuffer()  # what the next daemon would need
+        self._is_handed_over = False  # the socket carries another session on
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
         self._publication: Publication | None = None  # where it speaks in a room
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
-        self._keepalive = Keepalive(socket)
+        self._keepalive = Keepalive(self._socket)
         self._sender = Sender(
-            socket,
+            self._socket,
             limit=services.config.limits.max_unsent,
             sent=partial(services.metrics.stage, "emit"),
         )
@@ -135,15 +160,40 @@ class Connection:
         """Serve the client; returns when its socket is closed."""
         try:
             message = await self._first_message()
-            lease, hello = await self._enter(message)
+            hello = self._protocol.read_hello(message)
+            self._identify(hello)
+            if hello.resume is not None:
+                await self._resume(hello.resume)
+                return
+            lease, hello = await self._enter(hello)
         except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
             await self._refuse(refusal)
             return
         except SocketClosed:
             return
+        first = message if hello.is_first_message else None
+        await self._serve_and_release(hello, lease, first)
+
+    async def restore(self, session: HandedOver, socket: NoSocket) -> None:
+        """Go on with a session of the daemon before; ``socket`` is this connection's.
+
+        Raises ``WhisperLiveError`` where that cannot be.
+        """
+        protocol = self._protocol
+        assert isinstance(protocol, ResumableProtocol), "others hand nothing over"
+        self._restored, self._offset = session, session.start
+        hello = protocol.read_hello(json.dumps(session.handshake))
+        lease, hello = await self._enter(replace(hello, wants_resume=True))
+        protocol.retell(session.told)
+        socket.gone.set()
+        await self._serve_and_release(hello, lease, None)
+
+    async def _serve_and_release(
+        self, hello: Hello, lease: Lease, first: str | bytes | None
+    ) -> None:
         self._metrics.session_opened()
         try:
-            await self._serve(hello, message if hello.is_first_message else None)
+            await self._serve(hello, first)
         finally:
             self._metrics.session_closed()
             self._unpublish()
@@ -162,11 +212,18 @@ class Connection:
                 f"no handshake within {limit:g} s", kind="handshake_timeout"
             ) from None
 
-    async def _enter(self, message: str | bytes) -> tuple[Lease, Hello]:
+    async def _resume(self, asked: Resume) -> None:
+        """Give the socket to the session whose client this is, and wait for its end."""
+        resumption = self._services.resumption
+        self._is_handed_over = True
+        try:
+            await resumption.resume(asked, self._socket.newest, self._caller)
+        finally:
+            self._is_handed_over = False
+
+    async def _enter(self, hello: Hello) -> tuple[Lease, Hello]:
         """From the first message to a session with a place and a model."""
-        hello = self._protocol.read_hello(message)
         name = self._services.registry.choose(hello.model, hello.options.language)
-        self._identify(hello)
         admission = self._services.admission
         lease = admission.lease(self._caller, name, behind_s=self._behind_s)
         try:
@@ -252,7 +309,58 @@ class Connection:
             ended=self._end,
             record=self._record_step,
         )
-        self._post(self._protocol.ready())
+        if hello.wants_resume:
+            self._keep_for_return(hello)
+        ready = self._protocol.ready()
+        if self._restored is None:
+            self._post(ready)
+
+    def _keep_for_return(self, hello: Hello) -> None:
+        """From now on the session outlives its socket, where the server allows that."""
+        resumption = self._services.resumption
+        protocol = self._protocol
+        if not resumption.wait_s or not isinstance(protocol, ResumableProtocol):
+            return
+
+        def restart() -> None:
+            assert self._ingest is not None, "who is read has an ingest"
+            self._ingest.restart(open_stream(hello.audio_format))
+
+        before = self._restored
+        self._token = new_token() if before is None else before.token
+        protocol.offer(self._token, resumption.wait_s)
+        terms = Terms(
+            protocol,
+            wait_s=resumption.wait_s,
+            reached=self._reached,
+            restart=restart,
+            note=self._note_change,
+        )
+        # The number behind the newest: what was not sent is told as a snapshot.
+        self._socket.keep(terms, seq=0 if before is None else before.seq + 1)
+        key_name = self._caller.key_name
+        resumption.begin(self._token, self._socket, key_name=key_name)
+
+    def _reached(self) -> tuple[int, int]:
+        """Samples received, and those whose text has all been sent."""
+        assert self._driver is not None, "asked while there is a session"
+        session = self._driver.session
+        if self._sender.is_empty:
+            self._decided = self._offset + session.received - session.undecided
+        return self._offset + session.received, self._decided
+
+    def _note_change(self, change: Change) -> None:
+        self._log.info("%s", change)
+        if change in ("detached", "resumed"):
+            assert self._driver is not None, "before its end a session is driven"
+            self._back_until = self._loop.time() + self._config.stream.stall_flush_s
+            self._arm(self._driver.session)
+        if change == "detached":
+            self._metrics.session_detached()
+            return
+        self._metrics.session_attached(change)
+        if change == "expired":
+            self._reason = change
 
     def _start_recording(self, hello: Hello, now: float) -> None:
         if self._config.log.record:
@@ -269,6 +377,12 @@ class Connection:
         self._metrics.session_rejected(refusal.kind)
         # Not the detail, which may quote the client.
         log_refusal(self._log, refusal.kind, peer=self._caller.address)
+        if (
+            refusal.kind == RESUME_UNKNOWN
+            and not self._services.resumption.may_answer()
+        ):
+            await self._socket.close(refusal.close_code, refusal.kind)
+            return
         try:
             for message in self._protocol.complain(refusal):
                 await self._socket.send(message.text)
@@ -285,8 +399,13 @@ class Connection:
 
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
+        if self._is_handed_over:  # the other session's affair
+            await self._socket.wait_closed()
+            return
         if self._receiver is None:
             await self.leave()
+            return
+        if await self._hand_over():
             return
         limit = self._config.limits.drain_timeout_s / 2
         self._receiver.end(self._loop.time() + limit)
@@ -298,9 +417,45 @@ class Connection:
         self._receiver.end(self._loop.time())
         await self._socket.wait_closed()
 
+    async def _hand_over(self) -> bool:
+        """Leave the session to the next daemon; False where it must end here."""
+        folder, token = self._services.state, self._token
+        if folder is None or token is None or self._failure or self._final_pass:
+            return False
+        protocol, driver = self._protocol, self._driver
+        assert isinstance(protocol, ResumableProtocol), "it has a token"
+        assert driver is not None, "a session is driven to its end"
+        with contextlib.suppress(SocketClosed):
+            await self._socket.send(protocol.restarting(_BACK_AFTER_S).text)
+        # From here on nothing is told that the file does not know.
+        self._socket.mute()
+        session, audio = driver.session, self._undecided
+        state = HandedOver(
+            token=token,
+            key_name=self._caller.key_name,
+            address=self._caller.address,
+            handshake=protocol.handshake,
+            told=tuple(protocol.told),
+            seq=self._socket.seq,
+            start=self._offset + audio.start,
+            is_ended=session.state is not State.LIVE,
+            until=0.0,
+            audio=audio.read(audio.start, audio.end),
+        )
+        self._reason = "handed over"
+        wait_s = self._services.resumption.wait_s
+        try:
+            await asyncio.to_thread(folder.write, state, wait_s=wait_s)
+        except OSError as error:
+            self._metrics.error("state")
+            self._log.error("it cannot be handed over: %s", error)
+        await self.leave()
+        return True
+
     async def leave(self) -> None:
         """Close with 1012 now, whatever has not been said yet."""
-        await self._socket.close(1012, "service restart")
+        if not self._is_handed_over:
+            await self._socket.close(1012, "service restart")
 
     # ---------------------------------------------------------------------- the session
 
@@ -317,7 +472,9 @@ class Connection:
         )
         if self._publication is not None:
             self._publication.begin(options.language)
-        ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
+        ingest = self._ingest = Ingest(
+            open_stream(hello.audio_format), self._services.detector()
+        )
         receiver = self._receiver = Receiver(
             self._socket,
             self._protocol,
@@ -329,6 +486,8 @@ class Connection:
             take=self._take,
             ended=self._sender.peer_ended,
             first=first,
+            is_away=lambda: self._socket.is_detached,
+            received=lambda: self._reached()[0],
         )
         self._metrics.options_ignored(len(hello.ignored))
         if hello.final_pass or self._config.stream.final_pass:
@@ -353,10 +512,13 @@ class Connection:
                 self._closing.cancel()
             if self._final_pass is not None:
                 self._final_pass.close()
+            if self._token is not None:
+                self._services.resumption.end(self._token)
+            self._socket.release()
             self._account(ingest)
             # It refers back: with it all of this, samples included, would stay until
             # the collector's next full round, hundreds of sessions later.
-            self._receiver = self._driver = None
+            self._receiver = self._driver = self._ingest = None
 
     async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
         """What a session cannot do without: where it fails, the session does."""
@@ -368,7 +530,10 @@ class Connection:
     async def _read(self, receiver: Receiver) -> None:
         """Take messages to the end; an unusable one ends the session."""
         try:
-            await receiver.run()
+            if self._restored is not None:
+                await self._refeed(self._restored)
+            if self._restored is None or not self._restored.is_ended:
+                await receiver.run()
         except ClientError as error:
             self._fail(error)
         except SocketClosed:
@@ -383,6 +548,20 @@ class Connection:
                     message = await self._socket.receive()
                     if isinstance(self._protocol.read(message), EndOfAudio):
                         self._sender.peer_ended.set()
+
+    async def _refeed(self, before: HandedOver) -> None:
+        """Give the session what the daemon before had received and not decided."""
+        ingest = Ingest(open_stream("float32"), self._services.detector())
+        ingest.push(before.audio.astype("<f4").tobytes())
+        if before.is_ended:
+            ingest.finish()
+        while ingest.has_more:
+            frames = await self._loop.run_in_executor(self._services.pool, ingest.pull)
+            if frames is None:
+                break
+            self._take(frames)
+        if before.is_ended:
+            self._take(EndOfAudio())
 
     async def _notice_loss(self) -> None:
         """The peer's end is the session's, whatever of it has not been read yet."""
@@ -417,6 +596,8 @@ class Connection:
             self._metrics.key_used(self._caller.key_name, seconds)
             if self._final_pass is not None:
                 self._keep(self._final_pass, event)
+            if self._services.state is not None and self._token is not None:
+                self._undecided.append(event.samples)
         self._give(event)
 
     def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
@@ -458,12 +639,30 @@ class Connection:
     def _follow_up(self, session: Session) -> None:
         """What follows from the session's new state."""
         self._post(self._protocol.reached(session.received - session.undecided))
+        if self._socket.acknowledgement_is_due and self._sender.is_empty:
+            assert isinstance(self._protocol, ResumableProtocol), "it is kept"
+            self._post([self._protocol.acknowledgement()])
         self._held.worker.speaking(session.name, session.is_speaking)
         if self._receiver is not None:
             self._receiver.go_on(
                 has_room=session.has_room, is_wanted=session.state is State.LIVE
             )
+        if len(self._undecided):
+            decided = session.received - session.undecided
+            # Whole frames: what is received stays where the client was told it is.
+            self._undecided.trim(decided - decided % FRAME_SAMPLES)
+        self._arm(session)
+
+    def _arm(self, session: Session) -> None:
+        """Set the timer to the session's deadline, but for a client that is away.
+
+        It would end speech in mid-word that its client is about to go on with.
+        """
         deadline = session.deadline()
+        if self._socket.is_detached:
+            deadline = None
+        elif deadline is not None:
+            deadline = max(deadline, self._back_until)
         if self._timer is not None:
             if deadline == self._timer.when():
                 return
@@ -475,6 +674,7 @@ class Connection:
     # ----------------------------------------------------------- what the session tells
 
     def _tell(self, update: Update) -> None:
+        update = shifted(update, self._offset)
         timings = replace(update.timings, emit_s=self._sender.newest_s)
         update = replace(update, timings=timings)
         if self._final_pass is not None:
@@ -503,6 +703,11 @@ class Connection:
         """Close as the session says, or say first what went wrong."""
         self._unpublish()
         self._post(self._protocol.end(ending))
+        if ending is Ending.RESTARTING and isinstance(
+            self._protocol, ResumableProtocol
+        ):
+            if self._token is not None:
+                self._post([self._protocol.restarting(_BACK_AFTER_S)])
         if self._failure is not None:
             self._close_failed(self._failure)
             return

@@ -12,9 +12,11 @@ import contextlib
 import itertools
 import logging
 import socket
+import time
 from asyncio import sslproto
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,7 +31,7 @@ from websockets.server import ServerProtocol
 
 from whisper_live import __version__
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError
+from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.inference.engine import Engine
 from whisper_live.inference.model_registry import Loader, Model, ModelRegistry
 from whisper_live.inference.pool import started_pool
@@ -43,9 +45,11 @@ from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller
 from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
+from whisper_live.server.handover import HandedOver, StateFolder
 from whisper_live.server.http.port import HttpPort
 from whisper_live.server.process_limits import most_open_files
 from whisper_live.server.receiver import RECEIVE_QUEUE
+from whisper_live.server.resume import NoSocket, Resumption
 from whisper_live.server.rooms import Rooms
 from whisper_live.server.socket import (
     CLOSE_TIMEOUT_S,
@@ -196,6 +200,7 @@ class Server:
             config, main=main, metrics=self._metrics, loader=loader
         )
         self._connections: set[Connection] = set()
+        self._restored: set[asyncio.Task[None]] = set()
         self._names = itertools.count(1)
         self._draining = False
         self._hurry = asyncio.Event()
@@ -215,6 +220,8 @@ class Server:
             detector=detector,
             access=self._access,
             admission=self._admission,
+            resumption=Resumption(wait_s=config.limits.resume_s, clock=self._loop.time),
+            state=_state_folder(config),
             rooms=self._rooms,
         )
         self._wyoming = self._for_wyoming(wyoming) if wyoming is not None else None
@@ -289,7 +296,28 @@ class Server:
         self._running = asyncio.create_task(self._worker.run())
         if self._wyoming is not None:
             await self._wyoming.start()
+        if self._services.state is not None:
+            for session in self._services.state.take():
+                task = asyncio.create_task(self._restore(session))
+                self._restored.add(task)
+                task.add_done_callback(self._restored.discard)
         return self
+
+    async def _restore(self, session: HandedOver) -> None:
+        """Go on with a session of the daemon before, if its key is still in force."""
+        if self._access.needs_key and not self._access.has_key(session.key_name):
+            return
+        socket = NoSocket()
+        protocol = WhisperLive(self._config.speech)
+        caller = Caller(session.address, session.key_name)
+        try:
+            await self._converse(
+                *(socket, protocol, caller),
+                lambda connection: connection.restore(session, socket),
+            )
+        except WhisperLiveError as error:
+            self._metrics.error(error.kind)
+            logger.error("a session of before cannot go on: %s", error.kind)
 
     async def _open_http(self, port: HttpPort) -> None:
         try:
@@ -441,6 +469,15 @@ class Server:
 
     async def _run(self, socket: Socket, protocol: Protocol, caller: Caller) -> None:
         """One client's session, on either port."""
+        await self._converse(socket, protocol, caller, Connection.run)
+
+    async def _converse(
+        self,
+        socket: Socket,
+        protocol: Protocol,
+        caller: Caller,
+        serve: Callable[[Connection], Awaitable[None]],
+    ) -> None:
         connection = Connection(
             socket,
             protocol,
@@ -450,7 +487,7 @@ class Server:
         )
         self._connections.add(connection)
         try:
-            await connection.run()
+            await serve(connection)
         finally:
             self._connections.discard(connection)
             if not self._connections:
@@ -532,6 +569,11 @@ class Server:
             return _page(denied.status, f"{denied.status.phrase}\n")
         socket.caller = caller
         return None
+
+
+def _state_folder(config: Config) -> StateFolder | None:
+    path = config.limits.state_dir
+    return StateFolder(Path(path), clock=time.time) if path else None
 
 
 def _host(address: Any) -> str:

@@ -329,3 +329,34 @@ def test_silence_behind_the_end_is_nothing() -> None:
     _pull_all(ingest)
     ingest.skip(1000)
     assert not ingest.has_more and ingest.pull() is None
+
+
+def test_a_stream_that_begins_anew_goes_on_where_it_is_told() -> None:
+    """What it repeats is left out, in samples and in silence that is told of."""
+    audio = np.linspace(-0.5, 0.5, 4 * FRAME_SAMPLES, dtype=np.float32)
+    ingest = Ingest(open_stream("float32"), OracleDetector())
+    ingest.push(audio[: FRAME_SAMPLES + 7].tobytes())
+    first = ingest.pull()
+    assert first is not None and len(first.samples) == FRAME_SAMPLES
+    ingest.restart(open_stream("float32"))
+    ingest.begin_at(-100)
+    ingest.push(audio[FRAME_SAMPLES - 100 :].tobytes())
+    rest = ingest.pull()
+    assert rest is not None
+    assert np.array_equal(np.concatenate([first.samples, rest.samples]), audio)
+    ingest.restart(open_stream("float32"))
+    ingest.begin_at(-FRAME_SAMPLES)
+    ingest.skip(3 * FRAME_SAMPLES)
+    silence = ingest.pull()
+    assert silence is not None and len(silence.samples) == 2 * FRAME_SAMPLES
+
+
+def test_a_stream_that_begins_later_is_silent_until_then() -> None:
+    ingest = Ingest(open_stream("float32"), OracleDetector())
+    ingest.begin_at(2 * FRAME_SAMPLES)
+    ingest.push(np.full(FRAME_SAMPLES, 0.5, np.float32).tobytes())
+    frames = ingest.pull()
+    assert frames is not None
+    assert frames.samples.nonzero()[0].tolist() == [
+        *range(2 * FRAME_SAMPLES, 3 * FRAME_SAMPLES)
+    ]

@@ -1,0 +1,42 @@
+"""What a Python program imports to talk to a server of live transcription.
+
+``LiveClient`` for asyncio programs; docs/client.md shows how.
+"""
+
+from whisper_live.client.backoff import Backoff
+from whisper_live.client.events import (
+    Closed,
+    Disconnected,
+    Event,
+    Final,
+    Gap,
+    Heard,
+    LanguageDetected,
+    News,
+    Partial,
+    Reconnected,
+    Segment,
+    Stages,
+    Turn,
+    Warned,
+)
+from whisper_live.client.live import LiveClient
+
+__all__ = [
+    "Backoff",
+    "Closed",
+    "Disconnected",
+    "Event",
+    "Final",
+    "Gap",
+    "Heard",
+    "LanguageDetected",
+    "LiveClient",
+    "News",
+    "Partial",
+    "Reconnected",
+    "Segment",
+    "Stages",
+    "Turn",
+    "Warned",
+]

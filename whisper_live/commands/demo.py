@@ -20,7 +20,7 @@ from pathlib import Path
 
 from whisper_live.client.captions import Captions
 from whisper_live.client.chunks import webm_file_chunks
-from whisper_live.client.live import Arrival, connect
+from whisper_live.client.connection import Arrival, connect
 from whisper_live.commands.stream import Screen, follow
 from whisper_live.config.model import Config
 from whisper_live.inference import model_files

@@ -23,7 +23,7 @@ from whisper_live.client.chunks import (
     webm_chunks,
     webm_file_chunks,
 )
-from whisper_live.client.live import Arrival, connect
+from whisper_live.client.connection import Arrival, connect
 from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, DecodeError, WhisperLiveError

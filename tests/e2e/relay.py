@@ -1,0 +1,63 @@
+"""A relay between clients and a server, whose connections a test can cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+__all__ = ["Relay"]
+
+
+class Relay:
+    """Passes bytes both ways; ``cut`` breaks all connections without a word."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+        self.connections = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, to_port: int) -> AsyncIterator[Relay]:
+        """Listen on a free port until the end, and cut what is left then."""
+        self = cls(to_port)
+        listening = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.port = listening.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            listening.close()
+            self.cut()
+            await listening.wait_closed()
+
+    def cut(self) -> None:
+        """Break every connection; what is under way is lost."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _relay(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.connections += 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        ends = {writer, back}
+        self._writers |= ends
+        try:
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        finally:
+            self._writers -= ends
+            for end in ends:
+                end.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+        except (OSError, RuntimeError):
+            writer.transport.abort()  # it was cut

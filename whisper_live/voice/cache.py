@@ -8,23 +8,16 @@ Reads no clock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from whisper_live.text.wer import plain_words
-
-__all__ = ["Cache", "same_text"]
+__all__ = ["Cache"]
 
 T = TypeVar("T")
 
 # Beside its value: the key's text and the entry itself.
 _OVERHEAD_BYTES = 512
-
-
-def same_text(texts: Sequence[str]) -> Hashable:
-    """What is equal for texts with the same words, whatever their case and commas."""
-    return tuple(tuple(plain_words(text)) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from whisper_live.session.updates import SpeechMoment
-from whisper_live.text.wer import plain_words
 from whisper_live.voice.sentences import Sentences
+from whisper_live.voice.wording import wording
 
 __all__ = [
     "Ask",
@@ -146,7 +146,7 @@ class _Turn:
     interim: Said | None = None
     is_settled: bool = False  # no word of the text will change, as far as is known
     has_ended: bool = False
-    given_up: list[str] | None = None  # words that no answer was to be had to
+    given_up: tuple[str, ...] | None = None  # words that no answer was to be had to
 
     @property
     def text(self) -> str:
@@ -243,12 +243,12 @@ class Conversation:
     def _ask_if_new(self) -> list[Effect]:
         """Ask for an answer to the turn's text, unless one to these words is made."""
         question = self._turn.text
-        words = plain_words(question)
+        words = wording(question)
         if words == self._turn.given_up:
             return []
         effects: list[Effect] = []
         if self._reply is not None:
-            if plain_words(self._reply.question) == words or self._reply.heard:
+            if wording(self._reply.question) == words or self._reply.heard:
                 return []
             effects += self._end_reply(Outcome.WITHDRAWN)
         if not words:
@@ -351,7 +351,7 @@ class Conversation:
         """Give the reply up; the speaker may go on, and is answered then."""
         assert self._reply is not None, "there is a reply that fails"
         number = self._reply.number
-        self._turn.given_up = plain_words(self._reply.question)
+        self._turn.given_up = wording(self._reply.question)
         self._reply = None
         self.phase = Phase.LISTENING
         return [Done(number, Outcome.FAILED)]

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_live.voice.cache import Cache, same_text
+from whisper_live.voice.cache import Cache
 
 KIB = 1024
-
-
-def test_the_same_words_are_the_same_text() -> None:
-    assert same_text(["Is it warm?"]) == same_text(["is it  warm"])
-    assert same_text(["Is it warm?"]) != same_text(["Is it", "warm?"])
-    assert same_text(["Is it warm?"]) != same_text(["Is it not warm?"])
 
 
 def test_nobody_gets_what_another_put_there() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from whisper_live.session.updates import SpeechMoment
@@ -73,13 +75,14 @@ def test_the_answer_is_made_early_and_heard_when_the_turn_has_ended() -> None:
 def test_the_phases_follow_the_turn() -> None:
     talk = Conversation()
     phases = [talk.phase]
-    for effects in (
+    steps: list[Callable[[], list[Effect]]] = [
         lambda: ask(talk, "Is it warm?"),
         lambda: answer(talk, 1, "Yes."),
         lambda: end(talk, "Is it warm?"),
         lambda: talk.on_sentence_heard(1),
-    ):
-        effects()
+    ]
+    for step in steps:
+        step()
         phases.append(talk.phase)
     assert phases == [
         Phase.LISTENING,

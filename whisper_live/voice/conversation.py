@@ -182,6 +182,7 @@ class Conversation:
         self._turn = _Turn()
         self._reply: _Reply | None = None
         self._replies = 0
+        self._is_closed = False
         self.phase = Phase.LISTENING
 
     # --------------------------------------------------------------- what is heard
@@ -244,7 +245,7 @@ class Conversation:
         """Ask for an answer to the turn's text, unless one to these words is made."""
         question = self._turn.text
         words = wording(question)
-        if words == self._turn.given_up:
+        if self._is_closed or words == self._turn.given_up:
             return []
         effects: list[Effect] = []
         if self._reply is not None:
@@ -261,6 +262,16 @@ class Conversation:
     def _messages(self, question: str) -> tuple[ChatMessage, ...]:
         system = [ChatMessage("system", self._system)] if self._system else []
         return (*system, *self._history, ChatMessage("user", question))
+
+    def on_end(self) -> list[Effect]:
+        """There is no more audio: what was said last is still answered."""
+        self._turn.has_ended = self._turn.is_settled = True
+        return self._answer()
+
+    def close(self) -> list[Effect]:
+        """Say no more, whatever is heard from now on."""
+        self._is_closed = True
+        return [] if self._reply is None else self._end_reply(Outcome.INTERRUPTED)
 
     # ---------------------------------------------------------------- what is answered
 

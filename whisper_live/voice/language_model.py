@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-from whisper_live.errors import ConfigError, WhisperLiveError
+from whisper_live.errors import WhisperLiveError
 from whisper_live.voice.conversation import ChatMessage
+from whisper_live.voice.extras import needs_extra
 
-__all__ = ["AnswerError", "ChatEndpoint", "LanguageModel", "needs_extra"]
+__all__ = ["AnswerError", "ChatEndpoint", "LanguageModel"]
 
 
 class AnswerError(WhisperLiveError):
@@ -32,11 +33,6 @@ class LanguageModel(Protocol):
     def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
         """The answer in pieces.  Raises ``AnswerError``; closing it stops the model."""
         ...
-
-
-def needs_extra(what: str) -> ConfigError:
-    """The error where a package of the extra is missing."""
-    return ConfigError(f"{what} is not installed: pip install '.[converse]'")
 
 
 class ChatEndpoint:

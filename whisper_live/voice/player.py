@@ -17,7 +17,7 @@ import numpy as np
 
 from whisper_live.audio import Samples
 from whisper_live.errors import WhisperLiveError
-from whisper_live.voice.language_model import needs_extra
+from whisper_live.voice.extras import portaudio
 from whisper_live.voice.speech import Sound
 
 __all__ = [
@@ -163,9 +163,9 @@ class Loudspeaker:
     ) -> None:
         """``sounddevice`` is the package of this name, or a stand-in for it.
 
-        Raises ``ConfigError`` where it is missing, ``PlayerError`` without PortAudio.
+        Raises ``ConfigError`` where it is missing, or PortAudio is.
         """
-        self._sounddevice = sounddevice or _portaudio()
+        self._sounddevice = sounddevice or portaudio()
         self._device = device
         self._feed = Feed()
         self._stream: Any = None
@@ -216,15 +216,3 @@ class Loudspeaker:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-def _portaudio() -> Any:
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise needs_extra("sounddevice") from error
-    except OSError as error:  # for Linux it has no wheel with PortAudio in it
-        raise PlayerError(
-            "PortAudio is missing: install libportaudio2, or use --output FILE.wav"
-        ) from error
-    return sounddevice

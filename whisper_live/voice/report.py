@@ -17,6 +17,7 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
+from whisper_live.errors import ConfigError
 from whisper_live.voice.conversation import Outcome
 from whisper_live.voice.stages import LABELS, Moments, Stage
 
@@ -75,8 +76,14 @@ class Metrics:
         )
 
     def serve(self, port: int) -> None:
-        """Show them to Prometheus, on loopback."""
-        start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        """Show them to Prometheus, on loopback.
+
+        Raises ``ConfigError`` where the port cannot be had.
+        """
+        try:
+            start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"cannot listen on port {port}: {error}") from error
 
     def turn(self, outcome: Outcome, stages: list[Stage], *, is_heard: bool) -> None:
         """A reply is over."""
@@ -101,7 +108,7 @@ class Report:
     def __init__(
         self, metrics: Metrics | None = None, console: Console | None = None
     ) -> None:
-        """``console`` is shown the waterfall and sentences about failures."""
+        """``console`` is shown the waterfall, and failures in place of the log."""
         self.metrics = metrics or Metrics()
         self._console = console
 
@@ -127,8 +134,9 @@ class Report:
     def failure(self, kind: str, sentence: str) -> None:
         """Something went wrong, and the conversation goes on."""
         self.metrics.error(kind)
-        log.warning("%s: %s", kind, sentence)
-        if self._console is not None:
+        if self._console is None:
+            log.warning("%s: %s", kind, sentence)
+        else:
             self._console.print(sentence, style="red", markup=False, highlight=False)
 
 

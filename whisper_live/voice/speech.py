@@ -21,7 +21,7 @@ import numpy as np
 from whisper_live.audio import Samples
 from whisper_live.errors import WhisperLiveError
 from whisper_live.inference.model_checks import sha256_of
-from whisper_live.voice.language_model import needs_extra
+from whisper_live.voice.extras import needs_extra
 
 __all__ = ["PiperSpeech", "Sound", "Speech", "SpeechEndpoint", "SpeechError"]
 

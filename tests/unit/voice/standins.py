@@ -16,7 +16,7 @@ from whisper_live.session.updates import Segment, SpeechEvent, SpeechMoment, Upd
 from whisper_live.voice.cache import Cache
 from whisper_live.voice.conversation import ChatMessage, Conversation
 from whisper_live.voice.language_model import AnswerError
-from whisper_live.voice.loop import Limits, VoiceLoop
+from whisper_live.voice.loop import PAUSE_S, Limits, VoiceLoop
 from whisper_live.voice.player import PacedPlayer
 from whisper_live.voice.report import Report
 from whisper_live.voice.speech import Sound, SpeechError
@@ -127,12 +127,12 @@ def turn(
     words: str, start_s: float, end_s: float, *, text_s: float, silence_s: float = 1.0
 ) -> list[tuple[float, News]]:
     """A whole turn: its last word ends at ``end_s``, its text comes at ``text_s``."""
-    probably_s = max(text_s, end_s + 0.16)
+    probably_s = max(text_s, end_s + PAUSE_S)
     return [
         speech(SpeechMoment.STARTED, start_s, start_s + 0.1),
-        speech(SpeechMoment.STOPPED, end_s + 0.16),
+        speech(SpeechMoment.STOPPED, end_s + PAUSE_S),
         text(probably_s, words, start_s, end_s),
-        speech(SpeechMoment.TURN_PROBABLY_OVER, end_s + 0.16, probably_s),
+        speech(SpeechMoment.TURN_PROBABLY_OVER, end_s + PAUSE_S, probably_s),
         speech(SpeechMoment.TURN_ENDED, end_s + 0.2, end_s + silence_s),
         text(end_s + silence_s, words, start_s, end_s, completed=True),
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
+import wave
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from tests.unit.voice.servers import Chat, serving, wav
+from whisper_live.testing.chat import Chat, serving
 from whisper_live.voice.conversation import ChatMessage
 from whisper_live.voice.language_model import AnswerError, ChatEndpoint
 from whisper_live.voice.speech import SpeechEndpoint, SpeechError
@@ -114,6 +116,17 @@ async def test_closing_an_answer_stops_the_model() -> None:
 
 
 # ----------------------------------------------------------------------------- speech
+
+
+def wav(rate: int, samples: int) -> bytes:
+    """A WAV file of a constant tone."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"\x00\x40" * samples)
+    return out.getvalue()
 
 
 async def spoken(url: str) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 from tests.unit.voice.standins import (
     Bench,
+    Ears,
     Model,
     Voice,
     never,
@@ -17,7 +19,8 @@ from tests.unit.voice.standins import (
     turn,
 )
 from tests.virtual_time import virtual_time
-from whisper_live.client.events import Final
+from whisper_live.client.events import Final, News
+from whisper_live.errors import WhisperLiveError
 from whisper_live.session.updates import SpeechMoment
 from whisper_live.voice.cache import Cache
 from whisper_live.voice.loop import Limits
@@ -106,18 +109,19 @@ async def test_speech_silences_the_answer_at_once() -> None:
         never(),
     )
     assert bench.seen.answers == ["One.", "Two."]
-    assert 5.4 < bench.seen.blocks_at_s[-1] <= 5.5 and bench.loop.is_idle
+    assert 5.4 < bench.seen.blocks_at_s[-1] <= 5.5
     assert bench.count("turns_total", outcome="interrupted") == 1
     assert bench.model.under_way == 0
 
 
 @virtual_time
 async def test_a_withdrawn_question_stops_the_model() -> None:
-    bench = Bench(Model([60.0, "Late."]), limits=Limits(token_s=120))
+    bench = Bench(Model([60.0, "Late."], SHORT), limits=Limits(token_s=120))
     await bench.hears(
         *QUESTION[:4], speech(SpeechMoment.RESUMED, 3.8), (3.9, Final("", (), 0, 0))
     )
-    assert bench.model.under_way == 0 and bench.loop.is_idle
+    assert bench.model.under_way == 0
+    assert bench.seen.answers == ["Yes.", "It is."]  # what it was asked at the end
 
 
 # --------------------------------------------------------------------------- failures
@@ -252,7 +256,45 @@ async def test_half_an_answer_is_not_kept() -> None:
     assert len(bench.model.asked) == 2
 
 
-# ---------------------------------------------------------------------- the transcript
+# ---------------------------------------------------------------------------- the end
+
+
+@virtual_time
+async def test_what_was_said_last_is_answered_when_the_audio_is_over() -> None:
+    bench = Bench(Model(SHORT))
+    await bench.hears(*QUESTION[:4])  # it was only probably over
+    assert bench.seen.answers == ["Yes.", "It is."]
+    assert len(bench.seen.blocks_at_s) == 100
+
+
+@virtual_time
+async def test_after_hush_nothing_is_answered_and_all_is_written_down() -> None:
+    bench = Bench(Model(SHORT))
+
+    def hush() -> None:
+        bench.loop.hush()
+
+    asyncio.get_running_loop().call_later(3.8, hush)
+    again = turn("Is it cold?", 31.0, 33.0, text_s=33.5)
+    await bench.hears(*QUESTION, *again)
+    assert bench.seen.answers == [] and len(bench.model.asked) == 1
+    assert bench.seen.questions == ["Is it warm?", "Is it cold?"]
+    assert bench.count("turns_total", outcome="interrupted") == 1
+
+
+@virtual_time
+async def test_a_lost_server_is_an_error_and_ends_the_answer() -> None:
+    class Lost(Ears):
+        async def hear(self) -> News | None:
+            if not self._news:
+                raise WhisperLiveError("the server is gone")
+            return await super().hear()
+
+    bench = Bench(Model(SHORT))
+    bench.ears = Lost(*QUESTION)
+    with pytest.raises(WhisperLiveError, match="gone"):
+        await bench.loop.run(bench.ears)
+    assert bench.model.under_way == 0 and len(bench.seen.blocks_at_s) < 100
 
 
 @virtual_time

@@ -1,18 +1,19 @@
-"""Small servers of OpenAI's chat and speech, as stand-ins in this process."""
+"""Stand-ins for servers of OpenAI's API, in this process.
+
+A language model whose tokens come at a set pace, and whatever else a test serves.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
-__all__ = ["Chat", "serving", "wav"]
+__all__ = ["Chat", "serving"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -82,14 +83,3 @@ class Chat:
             await response.write(b'data: {"id": "1", "cho\n\n')
         else:
             await response.write(b"data: [DONE]\n\n")
-
-
-def wav(rate: int, samples: int) -> bytes:
-    """A WAV file of a constant tone."""
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(b"\x00\x40" * samples)
-    return out.getvalue()

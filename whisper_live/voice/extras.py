@@ -1,0 +1,28 @@
+"""Packages of the extra ``[converse]``, and what to do where they are missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whisper_live.errors import ConfigError
+
+__all__ = ["needs_extra", "portaudio"]
+
+
+def needs_extra(what: str) -> ConfigError:
+    """The error where a package of the extra is missing."""
+    return ConfigError(f"{what} is not installed: pip install '.[converse]'")
+
+
+def portaudio() -> Any:
+    """The package sounddevice.  Raises ``ConfigError`` where it cannot be used."""
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise needs_extra("sounddevice") from error
+    except OSError as error:  # for Linux it has no wheel with PortAudio in it
+        raise ConfigError(
+            "PortAudio is missing: install libportaudio2, or use --input FILE and "
+            "--output FILE"
+        ) from error
+    return sounddevice

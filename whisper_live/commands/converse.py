@@ -11,7 +11,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,26 +69,36 @@ async def _converse(
     report = Report(console=console if console.is_terminal else None)
     if arguments.metrics_port:
         report.metrics.serve(arguments.metrics_port)
-    loop = VoiceLoop(
-        Conversation(
-            system=arguments.system,
-            most_characters=arguments.max_answer_chars,
-            remembered=arguments.remember,
-        ),
-        model=ChatEndpoint(
-            arguments.llm_url, model=arguments.llm_model, key=arguments.llm_key or ""
-        ),
-        speech=await _speech(arguments, report),
-        player=player,
-        screen=screen,
-        report=report,
-        cache=_cache(arguments),
-        owner=arguments.key or "",
-        limits=Limits(token_s=arguments.llm_timeout_s),
-    )
     url = server_url(arguments.url or config.listen.place, "ws")
-    final = await _listen(url, arguments, loop)
+    async with AsyncExitStack() as open_clients:
+        model = ChatEndpoint(
+            arguments.llm_url, model=arguments.llm_model, key=arguments.llm_key or ""
+        )
+        open_clients.push_async_callback(model.close)
+        speech = await _speech(arguments, report)
+        if isinstance(speech, SpeechEndpoint):
+            open_clients.push_async_callback(speech.close)
+        loop = VoiceLoop(
+            _conversation(arguments),
+            model=model,
+            speech=speech,
+            player=player,
+            screen=screen,
+            report=report,
+            cache=_cache(arguments),
+            owner=arguments.key or "",
+            limits=Limits(token_s=arguments.llm_timeout_s),
+        )
+        final = await _listen(url, arguments, loop)
     screen.end(final, " ".join(loop.live_text))
+
+
+def _conversation(arguments: argparse.Namespace) -> Conversation:
+    return Conversation(
+        system=arguments.system,
+        most_characters=arguments.max_answer_chars,
+        remembered=arguments.remember,
+    )
 
 
 async def _listen(

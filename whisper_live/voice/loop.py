@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -277,7 +277,9 @@ class VoiceLoop:
             size = len(whole.encode())
             self._cache.put(self._owner, key, whole, size, self._clock())
 
-    async def _within_limit(self, messages: Sequence[ChatMessage]) -> Any:
+    async def _within_limit(
+        self, messages: Sequence[ChatMessage]
+    ) -> AsyncGenerator[str]:
         """The model's pieces; an empty one is none.  Raises ``TimeoutError``."""
         tokens = aiter(self._model.answer(messages))
         try:

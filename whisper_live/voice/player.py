@@ -155,6 +155,11 @@ class Feed:
         return np.pad(taken, (0, count - len(taken)))
 
 
+# What is heard of a sound that is cancelled.  With PortAudio's "low" a PulseAudio sink
+# ran dry again and again on a busy machine.
+_LATENCY_S = 0.1
+
+
 class Loudspeaker:
     """A sound card, through PortAudio; its stream stays open between sounds."""
 
@@ -199,7 +204,7 @@ class Loudspeaker:
                 channels=1,
                 dtype="float32",
                 device=self._device,
-                latency="low",
+                latency=_LATENCY_S,
                 callback=self._fill,
             )
             self._stream.start()

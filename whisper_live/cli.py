@@ -218,7 +218,10 @@ def _converse(config: Config, arguments: argparse.Namespace) -> int:
     try:
         from whisper_live.commands import converse
     except ModuleNotFoundError as error:
-        told = f"{error.name} is not installed: pip install '.[converse]'"
+        package = (error.name or "").partition(".")[0]
+        if package != "rich":
+            raise
+        told = f"{package} is not installed: pip install '.[converse]'"
         raise ConfigError(told) from error
 
     return converse.run(config, arguments)

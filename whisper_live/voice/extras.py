@@ -1,12 +1,13 @@
-"""Packages of the extra ``[converse]``, and what to do where they are missing."""
+"""Packages of the extra ``[converse]``, what to do without them, and URLs to show."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from whisper_live.errors import ConfigError
 
-__all__ = ["needs_extra", "portaudio"]
+__all__ = ["needs_extra", "portaudio", "without_secrets"]
 
 
 def needs_extra(what: str) -> ConfigError:
@@ -26,3 +27,10 @@ def portaudio() -> Any:
             "--output FILE"
         ) from error
     return sounddevice
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: without a user's name and password, and a query."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=place, query="", fragment="").geturl()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from whisper_live.errors import WhisperLiveError
 from whisper_live.voice.conversation import ChatMessage
-from whisper_live.voice.extras import needs_extra
+from whisper_live.voice.extras import needs_extra, without_secrets
 
 __all__ = ["AnswerError", "ChatEndpoint", "LanguageModel"]
 
@@ -47,7 +47,7 @@ class ChatEndpoint:
             import openai
         except ImportError as error:
             raise needs_extra("the package openai") from error
-        self._url = url
+        self._place = without_secrets(url)
         self._model = model
         self._client = openai.AsyncOpenAI(
             base_url=url, api_key=key or "none", max_retries=0
@@ -56,7 +56,7 @@ class ChatEndpoint:
     @property
     def name(self) -> str:
         """The endpoint and its model."""
-        return f"{self._url} {self._model}"
+        return f"{self._place} {self._model}"
 
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
         """The content of each delta."""
@@ -80,17 +80,17 @@ class ChatEndpoint:
             raise AnswerError(self._refused(error.status_code)) from error
         except openai.APIConnectionError as error:
             raise AnswerError(
-                f"the language model at {self._url} cannot be reached: is it running?"
+                f"the language model at {self._place} cannot be reached: is it running?"
             ) from error
         except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
             raise AnswerError(
-                f"the language model at {self._url} broke off its answer"
+                f"the language model at {self._place} broke off its answer"
             ) from error
 
     async def _first_model(self) -> str:
         models = await self._client.models.list()
         if not models.data:
-            raise AnswerError(f"{self._url} has no model: --llm-model names one")
+            raise AnswerError(f"{self._place} has no model: --llm-model names one")
         self._model = models.data[0].id
         return self._model
 
@@ -101,7 +101,7 @@ class ChatEndpoint:
             404: "; does the URL end with /v1, and is there this --llm-model?",
             429: "; it is asked too often",
         }.get(status, "")
-        return f"the language model at {self._url} refused with HTTP {status}{hint}"
+        return f"the language model at {self._place} refused with HTTP {status}{hint}"
 
     async def close(self) -> None:
         """Let go of its connections."""

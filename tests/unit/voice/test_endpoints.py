@@ -86,6 +86,16 @@ async def test_a_refusal_says_what_to_do(status: int, hint: str) -> None:
     assert hint in str(caught.value) and "secret" not in str(caught.value)
 
 
+async def test_no_password_is_shown(nowhere: str) -> None:
+    url = nowhere.replace("http://", "http://me:secret@") + "?key=secret"
+    for endpoint in (ChatEndpoint(url, model="m"), SpeechEndpoint(url)):
+        assert "secret" not in endpoint.name and "127.0.0.1" in endpoint.name
+        await endpoint.close()
+    with pytest.raises(AnswerError) as caught:
+        await said(url, model="m")
+    assert "secret" not in str(caught.value)
+
+
 async def test_nobody_there_is_told(nowhere: str) -> None:
     with pytest.raises(AnswerError, match="cannot be reached: is it running"):
         await said(nowhere, model="m")
@@ -172,6 +182,15 @@ async def test_what_is_no_sound_is_told(body: bytes, status: int, told: str) -> 
         with pytest.raises(SpeechError, match=told) as caught:
             await spoken(url)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_sound_without_end_is_told() -> None:
+    async def speak(request: web.Request) -> web.Response:
+        return web.Response(body=wav(8000, 8000 * 130))
+
+    async with serving({"/v1/audio/speech": speak}) as url:
+        with pytest.raises(SpeechError, match="a sound without end"):
+            await spoken(url)
 
 
 async def test_no_speech_server_is_told(nowhere: str) -> None:

@@ -199,7 +199,21 @@ async def test_a_loudspeaker_that_fails_leaves_the_text() -> None:
     await bench.hears(*QUESTION, never())
     assert bench.seen.answers == ["Yes.", "It is."]
     assert bench.count("errors_total", kind="player_failed") == 1
-    assert not bench.loop.is_sounding
+
+
+@virtual_time
+async def test_a_microphone_can_be_muted_while_it_would_hear_the_answer() -> None:
+    bench = Bench(Model(["Yes."]))
+    loop = asyncio.get_running_loop()
+    start, sounding = loop.time(), []
+
+    def look() -> None:
+        sounding.append(bench.loop.is_sounding)
+
+    for at_s in (3.9, 4.1, 4.9, 5.2, 5.4):  # heard from 4 s to 5 s
+        loop.call_at(start + at_s, look)
+    await bench.hears(*QUESTION, never())
+    assert sounding == [False, True, True, True, False]
 
 
 @virtual_time

@@ -157,6 +157,18 @@ def _stream(config: Config, arguments: argparse.Namespace) -> int:
     return stream.run(config, arguments)
 
 
+def _listen(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import listen
+
+    return listen.run(config, arguments)
+
+
+def _mic(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import mic
+
+    return mic.run(config, arguments)
+
+
 def _transcribe(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.commands import transcribe
 
@@ -234,13 +246,7 @@ def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
 
 def _stream_arguments(parser: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="the recording to play")
-    parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
-    parser.add_argument(
-        "--key",
-        env_var=ENVIRONMENT_PREFIX + "KEY",
-        help="shown to a server that wants one; safer in the environment",
-    )
-    _ca_argument(parser)
+    _server_arguments(parser)
     parser.add_argument(
         "--speed",
         type=positive,
@@ -254,16 +260,39 @@ def _stream_arguments(parser: Any) -> None:
         default="auto",
         help="send raw samples or WebM/Opus; auto sends a WebM file as it is",
     )
-    parser.add_argument(
-        "--format",
-        choices=("text", "jsonl"),
-        default="text",
-        help="jsonl prints each update as one JSON line",
-    )
+    _live_text_arguments(parser)
     _speech_arguments(parser)
 
 
-def _converse_arguments(parser: Any) -> None:
+def _listen_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="what to listen to: http://, https:// (radio, HLS), rtsp://, rtsps://, or "
+        "a file",
+    )
+    _server_arguments(parser)
+    _live_text_arguments(parser)
+    _speech_arguments(parser)
+
+
+def _mic_arguments(parser: Any) -> None:
+    _server_arguments(parser)
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="its number, or a part of its name; the system's default unless given",
+    )
+    parser.add_argument(
+        "--list-devices",
+        action="store_true",
+        help="print the devices that can be recorded from, and end",
+    )
+    _live_text_arguments(parser)
+    _speech_arguments(parser)
+
+
+def _server_arguments(parser: Any) -> None:
     parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
     parser.add_argument(
         "--key",
@@ -271,6 +300,25 @@ def _converse_arguments(parser: Any) -> None:
         help="shown to a server that wants one; safer in the environment",
     )
     _ca_argument(parser)
+
+
+def _live_text_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "--format",
+        choices=("text", "jsonl", "srt", "vtt"),
+        default="text",
+        help="jsonl prints each update as one JSON line, srt and vtt each subtitle as "
+        "soon as its end is known",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the format there, and show the words here",
+    )
+
+
+def _converse_arguments(parser: Any) -> None:
+    _server_arguments(parser)
     parser.add_argument("--language", metavar="CODE", help="detected unless given")
     parser.add_argument(
         "--latency",
@@ -611,6 +659,22 @@ COMMANDS = {
             groups=("listen",),
             without=frozenset({"http_port"}),
             add_arguments=_stream_arguments,
+        ),
+        Command(
+            "listen",
+            "show what is said on a radio station, a camera or another network stream",
+            _listen,
+            groups=("listen",),
+            without=frozenset({"http_port"}),
+            add_arguments=_listen_arguments,
+        ),
+        Command(
+            "mic",
+            "show what is said into the microphone as it is said",
+            _mic,
+            groups=("listen",),
+            without=frozenset({"http_port"}),
+            add_arguments=_mic_arguments,
         ),
         Command(
             "transcribe",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 
 from whisper_live.client import LiveClient
+from whisper_live.client.microphone import microphone
 from whisper_live.voice.conversation import Conversation
 from whisper_live.voice.language_model import ChatEndpoint, LanguageModel
 from whisper_live.voice.loop import VoiceLoop
 from whisper_live.voice.player import Loudspeaker, Player
 from whisper_live.voice.report import Report
-from whisper_live.voice.source import microphone
 from whisper_live.voice.speech import PiperSpeech, Speech
 
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 __all__ = ["Relay"]
 
 
 class Relay:
-    """Passes bytes both ways; ``cut`` breaks all connections without a word."""
+    """Passes bytes both ways; ``cut`` breaks all connections without a word.
 
-    def __init__(self, to_port: int) -> None:
+    It also does so by itself after each of the numbers of bytes in ``lives``.
+    """
+
+    def __init__(self, to_port: int, lives: Iterable[int] = ()) -> None:
         self._to_port = to_port
+        self._lives = iter(lives)
+        self._left = next(self._lives, None)  # bytes until the next cut
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.connections = 0
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, to_port: int) -> AsyncIterator[Relay]:
+    async def running(
+        cls, to_port: int, lives: Iterable[int] = ()
+    ) -> AsyncIterator[Relay]:
         """Listen on a free port until the end, and cut what is left then."""
-        self = cls(to_port)
+        self = cls(to_port, lives)
         listening = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         self.port = listening.sockets[0].getsockname()[1]
         try:
@@ -56,8 +63,18 @@ class Relay:
     ) -> None:
         try:
             while data := await reader.read(1 << 16):
-                writer.write(data)
+                writer.write(self._spent(data))
                 await writer.drain()
             writer.write_eof()
         except (OSError, RuntimeError):
             writer.transport.abort()  # it was cut
+
+    def _spent(self, data: bytes) -> bytes:
+        """What may still pass, and then the cut."""
+        if self._left is None or len(data) <= self._left:
+            self._left = None if self._left is None else self._left - len(data)
+            return data
+        data = data[: self._left]
+        self._left = next(self._lives, None)
+        asyncio.get_running_loop().call_soon(self.cut)
+        return data

@@ -1,6 +1,8 @@
 """What a Python program imports to talk to a server of live transcription.
 
-``LiveClient`` for asyncio programs; docs/client.md shows how.
+``LiveClient`` for asyncio programs; ``TranscriptionClient`` and
+``StreamingTranscriptionClient`` for scripts that were written for WhisperLive.
+docs/client.md shows how.
 """
 
 from whisper_live.client.backoff import Backoff
@@ -21,6 +23,10 @@ from whisper_live.client.events import (
     Warned,
 )
 from whisper_live.client.live import LiveClient
+from whisper_live.client.transcription import (
+    StreamingTranscriptionClient,
+    TranscriptionClient,
+)
 
 __all__ = [
     "Backoff",
@@ -37,6 +43,8 @@ __all__ = [
     "Reconnected",
     "Segment",
     "Stages",
+    "StreamingTranscriptionClient",
+    "TranscriptionClient",
     "Turn",
     "Warned",
 ]

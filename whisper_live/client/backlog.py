@@ -19,6 +19,7 @@ class _Item:
     start: int
     message: bytes | str
     is_audio: bool
+    is_prefix: bool = False  # of one connection's audio, and of no other's
 
     @property
     def end(self) -> int:
@@ -109,17 +110,23 @@ class Backlog:
             self._forget(before)
             self._sent.appendleft(behind)
 
-    def rewind(self, position: int) -> int:
-        """Send again from ``position`` on, or from the oldest byte that is kept.
+    def rewind(self, position: int, prefix: bytes = b"") -> int:
+        """Send ``prefix``, and again from ``position`` on, or from the oldest byte.
 
         Where that is.
         """
         position -= position % self._unit
         while self._sent and not self._sent[-1].is_before(position):
             item = self._sent.pop()
+            if item.is_prefix:
+                continue
             if item.start < position:
                 before, item = item.cut(position)
                 self._sent.append(before)
+            self._unsent.appendleft(item)
+        self._unsent = deque(item for item in self._unsent if not item.is_prefix)
+        if prefix:
+            item = _Item(position, prefix, is_audio=False, is_prefix=True)
             self._unsent.appendleft(item)
         self.sent = min(self.sent, max(self.start, position))
         return self.sent

@@ -48,6 +48,9 @@ _STATUS_HINTS = {
 _PASSING_STATUS = frozenset({429, 502, 503, 504})
 # Closes that mean this client or what it sent: the same again would end the same way.
 _FINAL_CLOSES = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
+# Pings: a link that is gone without a word is noticed within 20 s, and 60 s of audio
+# are kept.
+_PING_S = 10.0
 READY_TIMEOUT_S = 60.0  # a server that is still loading its model takes that long
 
 Clock = Callable[[], float]
@@ -234,6 +237,8 @@ async def _open(
             compression=None,
             max_size=None,
             ssl=context,
+            ping_interval=_PING_S,
+            ping_timeout=_PING_S,
         )
         try:
             await socket.send(json.dumps(handshake))

@@ -24,12 +24,8 @@ import numpy as np
 from whisper_live.audio import Samples, samples_to_s
 from whisper_live.client.backlog import Backlog
 from whisper_live.client.backoff import Backoff
-from whisper_live.client.connection import (
-    Clock,
-    Connection,
-    ConnectionLost,
-    Sleep,
-)
+from whisper_live.client.connection import Clock, Connection, ConnectionLost, Sleep
+from whisper_live.client.cuts import cuts_of
 from whisper_live.client.events import (
     Closed,
     Disconnected,
@@ -49,7 +45,6 @@ from whisper_live.session.updates import Dropped, Segment, Update
 __all__ = ["LiveClient"]
 
 BUFFER_S = 60.0
-_RAW_WIDTHS = {"float32": 4, "int16": 2, "uint8": 1}  # bytes of one sample
 _BYTES_PER_S = 64_000  # of float32, the widest; all others get a longer buffer
 _PIECE_BYTES = (
     64_000  # a server takes 1 MiB in one message, unless it is told otherwise
@@ -108,11 +103,12 @@ class LiveClient:
         )
         self._key, self._ca = key, ca
         self._is_live = live
-        # A container cannot be cut anywhere, so it cannot be sent again.
-        self._width = _RAW_WIDTHS.get(audio_format)
-        self._backoff = backoff if self._width else None
+        self._cuts = cuts_of(audio_format)
+        # What cannot be cut cannot be sent again.
+        self._backoff = backoff if self._cuts is not None else None
         self._clock, self._sleep, self._chance = clock, sleep, chance
-        self._backlog = Backlog(int(buffer_s * _BYTES_PER_S), self._width or 1)
+        unit = 1 if self._cuts is None else self._cuts.unit
+        self._backlog = Backlog(int(buffer_s * _BYTES_PER_S), unit)
         self._state = _State.NEW
         self._connection: Connection | None = None  # that is received from
         self._outgoing: Connection | None = None  # and sent to; None where it broke
@@ -124,6 +120,7 @@ class LiveClient:
         self._wait_s = 0.0  # before the next
         self._broken_at = 0.0
         self._began: float | None = None  # when the first sample was spoken
+        self._interim: Segment | None = None  # what stands open
         self._news: deque[News] = deque()
         self._events: deque[Event] = deque()
         self._work = asyncio.Event()  # there may be something to send
@@ -177,11 +174,18 @@ class LiveClient:
 
     # -------------------------------------------------------------------- sending
 
+    def begin(self) -> None:
+        """Count ``at_s`` from now; otherwise from the beginning of the first audio."""
+        self._began = self._clock()
+
     async def send(self, audio: bytes | Samples) -> None:
         """Send audio: bytes in ``audio_format``, or samples, 16 kHz mono in -1..1."""
         data = audio if isinstance(audio, bytes) else self._as_bytes(audio)
+        if self._cuts is not None:
+            self._cuts.take(data)
         if self._began is None:
-            self._began = self._clock() - self._seconds(len(data))
+            spoken_s = samples_to_s(self._position_of(len(data)))
+            self._began = self._clock() - spoken_s
         while self.is_waiting:
             self._room.clear()
             await self._room.wait()
@@ -311,25 +315,25 @@ class LiveClient:
 
     def _tell(self, update: Update, has_segments: bool) -> None:
         self._news.append(Heard(update, self._now(), has_segments))
+        self._interim = update.interim
         if update.completed:
             self._settled = max(self._settled, update.completed[-1].end)
-            if self._width is not None:
-                self._backlog.settle(self._settled * self._width)
+            if self._cuts is not None:
+                self._backlog.settle(self._cuts.offset_of(self._settled))
 
     def _tell_lost(self, start: int, end: int) -> None:
         """Bytes that were never sent, and are not kept any longer."""
-        width = self._width
-        if width is None:
-            return  # where they are in the audio is not known
-        span = Dropped(start // width, end // width, "unsent")
-        self._news.append(Heard(Update(dropped=(span,)), self._now(), False))
+        span = Dropped(self._position_of(start), self._position_of(end), "unsent")
+        update = Update(dropped=(span,), interim=self._interim)
+        self._news.append(Heard(update, self._now(), has_segments=False))
 
     def _now(self) -> float:
         return 0.0 if self._began is None else self._clock() - self._began
 
-    def _seconds(self, length: int) -> float:
-        """Of so many bytes of audio, as far as they tell."""
-        return 0.0 if self._width is None else samples_to_s(length // self._width)
+    def _position_of(self, offset: int) -> int:
+        """Samples before a byte of the audio, as far as it is known."""
+        known = None if self._cuts is None else self._cuts.position_of(offset)
+        return known or 0
 
     # --------------------------------------------------------------- reconnecting
 
@@ -361,16 +365,19 @@ class LiveClient:
             return self._retry_after(full, full.wait_minutes * 60, self._backoff)
         except ConnectionLost as lost:
             return self._retry_after(lost, 0.0, self._backoff)
-        self._begin_again()
         self._use(connection)
+        self._begin_again()
         self._news.append(Reconnected(resumed=False))
 
     def _begin_again(self) -> None:
         """A new session, from the first sample whose text has not come."""
-        assert self._width is not None, "only raw audio is sent again"
+        assert self._cuts is not None, "only what can be cut is sent again"
         self._follower = wire.Follower()
-        start = self._backlog.rewind(self._settled * self._width)
-        self._offset = start // self._width
+        cut = self._cuts.at(self._settled, oldest=self._backlog.start)
+        if cut is None:
+            raise WhisperLiveError("the audio cannot be cut where it has to go on")
+        self._backlog.rewind(cut.offset, cut.prefix)
+        self._offset = cut.position
 
     # ------------------------------------------------------------------ a source
 

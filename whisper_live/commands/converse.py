@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from whisper_live.audio import Samples
 from whisper_live.client import Final, LiveClient
+from whisper_live.client.microphone import microphone
 from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError
@@ -39,7 +40,7 @@ from whisper_live.voice.player import (
     wav_sink,
 )
 from whisper_live.voice.report import Report
-from whisper_live.voice.source import microphone, muted_while, recording, until
+from whisper_live.voice.source import muted_while, recording, until
 from whisper_live.voice.speech import PiperSpeech, Speech, SpeechEndpoint
 
 __all__ = ["Screen", "run"]
@@ -141,7 +142,7 @@ def _ends_at_interrupt(stop: asyncio.Event, loop: VoiceLoop) -> Iterator[None]:
         events.remove_signal_handler(signal.SIGINT)
 
 
-def _source(arguments: argparse.Namespace) -> AsyncIterator[Samples]:
+def _source(arguments: argparse.Namespace) -> AsyncGenerator[Samples]:
     if arguments.input is not None:
         return recording(read_file(Path(arguments.input)))
     return microphone(_device(arguments.microphone))

@@ -14,15 +14,16 @@ import asyncio
 import dataclasses
 import statistics
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from whisper_live.client.captions import Captions
 from whisper_live.client.chunks import webm_file_chunks
 from whisper_live.client.connection import Arrival, connect
-from whisper_live.commands.stream import Screen, follow
+from whisper_live.commands.screen import Screen
 from whisper_live.config.model import Config
 from whisper_live.inference import model_files
+from whisper_live.protocols.whisperlive.client import Follower
 from whisper_live.server.process import load_engine
 from whisper_live.server.server import Server
 from whisper_live.testing.load.alignment import align
@@ -92,14 +93,13 @@ async def _demonstrate(
         _say(f"streaming {recording.name} to {url} in real time, as WebM/Opus")
         screen = Screen(sys.stdout)
         async with connect(url, audio_format="webm", language="en") as client:
+            captions, follower = Captions(), Follower()
             arrivals: list[Arrival] = []
-
-            async def kept() -> AsyncIterator[Arrival]:
-                async for arrival in client.stream(webm_file_chunks(recording)):
-                    arrivals.append(arrival)
-                    yield arrival
-
-            captions = await follow(kept(), screen)
+            async for arrival in client.stream(webm_file_chunks(recording)):
+                arrivals.append(arrival)
+                if (update := follower.take(arrival.message)) is not None:
+                    screen.show(update, captions, arrival.at_s)
+            screen.close()
             return captions, arrivals, screen.summary()
 
 

@@ -81,6 +81,21 @@ def test_unsent_audio_that_is_given_up_is_told_and_messages_stay() -> None:
     assert backlog.rewind(0) == 9
 
 
+def test_a_prefix_goes_out_before_one_connections_audio_alone() -> None:
+    backlog = filled(b"abc", b"de")
+    drained(backlog)
+    assert backlog.rewind(1, b"<1>") == 1
+    assert backlog.unsent == 4
+    assert drained(backlog) == [b"<1>", b"bc", b"de"]
+    backlog.rewind(1, b"<2>")
+    assert backlog.next() == b"<2>"
+    assert backlog.next() == b"bc"
+    backlog.rewind(2, b"<3>")
+    backlog.say("flush")
+    backlog.rewind(2, b"<4>")
+    assert drained(backlog) == [b"<4>", b"c", b"de", "flush"]
+
+
 @given(st.data())
 def test_nothing_between_settled_and_newest_is_missing_or_doubled(
     data: st.DataObject,

@@ -217,3 +217,22 @@ async def test_leaving_early_stops_the_sender() -> None:
         assert isinstance(await anext(arrivals), Arrival)
         await arrivals.aclose()
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("nonsense", ["no JSON", "[1]", b"\xff\xfe"])
+async def test_another_protocol_is_one_sentence(nonsense: str | bytes) -> None:
+    async def early(socket: ServerConnection, hello: dict[str, Any]) -> None:
+        await socket.send(nonsense)
+        await socket.wait_closed()
+
+    async def late(socket: ServerConnection, hello: dict[str, Any]) -> None:
+        await say(socket, message="SERVER_READY")
+        await early(socket, hello)
+
+    async with scripted(early) as url:
+        with pytest.raises(WhisperLiveError, match="not WhisperLive's protocol"):
+            async with connect(url):
+                pytest.fail("admitted")
+    async with scripted(late) as url, connect(url) as client:
+        with pytest.raises(WhisperLiveError, match="not WhisperLive's protocol"):
+            await client.receive()

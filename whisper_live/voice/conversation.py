@@ -104,9 +104,10 @@ class Speak:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """The reply may be heard from now on."""
+    """The reply may be heard from now on; the turn that it answers is over."""
 
     reply: int
+    question: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ class Conversation:
         effects = self._ask_if_new()
         if self._reply is not None and self.phase is Phase.PREPARING:
             self.phase = Phase.ANSWERING
-            effects.append(Play(self._reply.number))
+            effects.append(Play(self._reply.number, self._reply.question))
         return effects
 
     def _ask_if_new(self) -> list[Effect]:

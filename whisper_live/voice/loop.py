@@ -73,7 +73,7 @@ class Screen(Protocol):
     """Who sees the conversation as text."""
 
     def question(self, text: str) -> None:
-        """Text of the speaker that will not change."""
+        """What the speaker said in a turn that is answered now."""
         ...
 
     def answer(self, sentence: str) -> None:
@@ -191,9 +191,7 @@ class VoiceLoop:
             self._perform(self._conversation.on_speech(speech.moment, at_s))
         if not heard.has_segments:
             return
-        for segment in update.completed:
-            self.live_text.append(segment.text.strip())
-            self._screen.question(segment.text.strip())
+        self.live_text += [segment.text.strip() for segment in update.completed]
         interim = None if update.interim is None else _said(update.interim)
         completed = [_said(segment) for segment in update.completed]
         self._perform(self._conversation.on_text(completed, interim))
@@ -209,7 +207,8 @@ class VoiceLoop:
                     reply = self._current(number)
                     reply.moments.mark("first_sentence", self._clock())
                     reply.sentences.put_nowait(sentence)
-                case Play(number):
+                case Play(number, question):
+                    self._screen.question(question)
                     self._current(number).may_be_heard.set()
                 case StopAsking(number):
                     asking = self._current(number).asking

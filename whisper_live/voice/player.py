@@ -10,6 +10,7 @@ import asyncio
 import threading
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO, Protocol
 
@@ -155,8 +156,7 @@ class Feed:
         return np.pad(taken, (0, count - len(taken)))
 
 
-# What is heard of a sound that is cancelled.  With PortAudio's "low" a PulseAudio sink
-# ran dry again and again on a busy machine.
+# With PortAudio's "low" a PulseAudio sink ran dry again and again on a busy machine.
 _LATENCY_S = 0.1
 
 
@@ -175,9 +175,12 @@ class Loudspeaker:
         self._feed = Feed()
         self._stream: Any = None
         self._rate = 0
+        self._stopped: asyncio.Future[None] | None = None
 
     async def play(self, sound: Sound, began: Callable[[], None]) -> None:
         """Give the samples to the card's thread and wait until it has taken all."""
+        if self._stopped is not None:
+            await self._stopped
         await asyncio.to_thread(self._open, sound.rate)
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -191,14 +194,19 @@ class Loudspeaker:
                 await ended.wait()
         except TimeoutError as error:
             raise PlayerError("the loudspeaker takes no samples") from error
+        except asyncio.CancelledError:
+            self._stopped = loop.run_in_executor(None, self._stop)
+            raise
         finally:
             self._feed.clear()
 
     def _open(self, rate: int) -> None:
-        if self._stream is not None and self._rate == rate:
-            return
-        self.close()
         try:
+            if self._stream is not None and self._rate == rate:
+                if not self._stream.active:  # a sound was cancelled
+                    self._stream.start()
+                return
+            self.close()
             self._stream = self._sounddevice.OutputStream(
                 samplerate=rate,
                 channels=1,
@@ -212,6 +220,11 @@ class Loudspeaker:
             self._stream = None
             raise PlayerError(f"no loudspeaker: {error}") from error
         self._rate = rate
+
+    def _stop(self) -> None:
+        """Stop with what the card has already: a tenth of a second and more."""
+        with suppress(self._sounddevice.PortAudioError):
+            self._stream.abort()
 
     def _fill(self, out: Any, frames: int, time: Any, status: Any) -> None:
         out[:, 0] = self._feed.take(frames)

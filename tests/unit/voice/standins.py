@@ -76,15 +76,16 @@ class Voice:
 class Seen:
     """What was shown and heard, and when."""
 
-    questions: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)  # both sides, in order
     answers: list[str] = field(default_factory=list)
     blocks_at_s: list[float] = field(default_factory=list)  # of sound, as they began
 
     def question(self, text: str) -> None:
-        self.questions.append(text)
+        self.lines.append(text)
 
     def answer(self, sentence: str) -> None:
         self.answers.append(sentence)
+        self.lines.append(sentence)
 
 
 class Ears:

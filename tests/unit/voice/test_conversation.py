@@ -67,7 +67,7 @@ def test_the_answer_is_made_early_and_heard_when_the_turn_has_ended() -> None:
     assert talk.on_token(1, "Yes. It") == [Speak(1, "Yes.")]
     assert talk.on_token(1, " is.") == []
     assert talk.on_answer_end(1) == [Speak(1, "It is.")]
-    assert end(talk, "Is it warm?") == [Play(1)]
+    assert end(talk, "Is it warm?") == [Play(1, "Is it warm?")]
     assert talk.on_sentence_heard(1) == []
     assert talk.on_sentence_heard(1) == [Done(1, Outcome.ANSWERED)]
 
@@ -96,7 +96,7 @@ def test_the_phases_follow_the_turn() -> None:
 def test_completed_text_that_only_looks_different_is_no_other_question() -> None:
     talk = Conversation()
     ask(talk, "is it warm")
-    assert end(talk, " Is it warm?") == [Play(1)]
+    assert end(talk, " Is it warm?") == [Play(1, "is it warm")]
 
 
 def test_who_pauses_and_goes_on_gets_one_answer_to_the_whole() -> None:
@@ -107,7 +107,7 @@ def test_who_pauses_and_goes_on_gets_one_answer_to_the_whole() -> None:
     assert talk.on_token(1, "Late. ") == talk.on_answer_end(1) == []
     talk.on_text([], Said(0, 4, "Is it warm in May?"))
     assert questions(talk.on_speech(PROBABLY, 4)) == ["Is it warm in May?"]
-    assert talk.on_speech(ENDED, 4) == [Play(2)]
+    assert talk.on_speech(ENDED, 4) == [Play(2, "Is it warm in May?")]
     assert talk.on_text([Said(0, 4, "Is it warm in May?")]) == []
 
 
@@ -132,7 +132,7 @@ def test_a_sound_without_words_is_answered_as_if_it_had_not_been() -> None:
     end(talk, "Is it warm?")
     assert talk.on_speech(STARTED, 3) == [Withdraw(1, Outcome.WITHDRAWN)]
     again, play = talk.on_speech(ENDED, 3.5)
-    assert questions([again]) == ["Is it warm?"] and play == Play(2)
+    assert questions([again]) == ["Is it warm?"] and play == Play(2, "Is it warm?")
 
 
 def test_speech_into_the_answer_ends_it_and_is_a_turn_of_its_own() -> None:
@@ -167,10 +167,10 @@ def test_an_answered_question_is_not_asked_again() -> None:
 def test_text_that_changes_at_the_end_is_asked_again() -> None:
     talk = Conversation()
     ask(talk, "Is it worn?")
-    assert talk.on_speech(ENDED, 2) == [Play(1)]
+    assert talk.on_speech(ENDED, 2) == [Play(1, "Is it worn?")]
     withdrawn, asked, play = talk.on_text([Said(0, 2, "Is it warm?")])
     assert withdrawn == Withdraw(1, Outcome.WITHDRAWN)
-    assert questions([asked]) == ["Is it warm?"] and play == Play(2)
+    assert questions([asked]) == ["Is it warm?"] and play == Play(2, "Is it warm?")
 
 
 def test_a_turn_whose_text_comes_after_its_end_waits_for_it() -> None:
@@ -180,7 +180,7 @@ def test_a_turn_whose_text_comes_after_its_end_waits_for_it() -> None:
     assert talk.on_speech(ENDED, 2) == []  # the interim text is of its beginning
     assert talk.on_text([], Said(0, 2, "Is it")) == []
     asked, play = talk.on_text([Said(0, 2, "Is it warm?")])
-    assert questions([asked]) == ["Is it warm?"] and play == Play(1)
+    assert questions([asked]) == ["Is it warm?"] and play == Play(1, "Is it warm?")
 
 
 def test_nothing_said_is_not_answered() -> None:

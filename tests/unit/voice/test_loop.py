@@ -35,10 +35,9 @@ async def test_the_answer_is_heard_when_the_turn_has_ended() -> None:
     bench = Bench(Model([0.1, *SHORT]))
     await bench.hears(*QUESTION, never())
     assert bench.model.questions == ["Is it warm?"]
-    assert bench.seen.answers == ["Yes.", "It is."]
+    assert bench.seen.lines == ["Is it warm?", "Yes.", "It is."]
     assert len(bench.seen.blocks_at_s) == 100  # two sounds of a second, 20 ms each
     assert bench.seen.blocks_at_s[0] == pytest.approx(4.0)  # it was ready at 3.7
-    assert bench.seen.questions == ["Is it warm?"]
     assert bench.count("turns_total", outcome="answered") == 1
 
 
@@ -292,7 +291,7 @@ async def test_after_hush_nothing_is_answered_and_all_is_written_down() -> None:
     again = turn("Is it cold?", 31.0, 33.0, text_s=33.5)
     await bench.hears(*QUESTION, *again)
     assert bench.seen.answers == [] and len(bench.model.asked) == 1
-    assert bench.seen.questions == ["Is it warm?", "Is it cold?"]
+    assert bench.loop.live_text == ["Is it warm?", "Is it cold?"]
     assert bench.count("turns_total", outcome="interrupted") == 1
 
 

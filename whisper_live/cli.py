@@ -363,9 +363,23 @@ def _converse_arguments(parser: Any) -> None:
     )
 
 
+def _http_url(text: str) -> str:
+    """The base URL of an API, for argparse."""
+    scheme, mark, place = text.partition("://")
+    if scheme not in ("http", "https") or not mark or not place:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http:// or https:// URL")
+    return text
+
+
+def _speech_source(text: str) -> str:
+    """What ``--tts`` may be, for argparse."""
+    return text if text in ("piper", "none") else _http_url(text)
+
+
 def _answer_arguments(parser: Any) -> None:
     parser.add_argument(
         "--llm-url",
+        type=_http_url,
         default="http://127.0.0.1:11434/v1",
         metavar="URL",
         help="an OpenAI-compatible server of language models; Ollama's unless given",
@@ -414,6 +428,7 @@ def _answer_arguments(parser: Any) -> None:
 def _voice_arguments(parser: Any) -> None:
     parser.add_argument(
         "--tts",
+        type=_speech_source,
         default="piper",
         metavar="WHAT",
         help="piper, the URL of an OpenAI-compatible speech server, or none: text only",

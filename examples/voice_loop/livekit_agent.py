@@ -20,7 +20,7 @@ def session(
     speak: str,
     http: aiohttp.ClientSession | None = None,
 ) -> AgentSession:
-    """Ears, language model and voice at the servers' base URLs.
+    """Transcription, language model and voice at the servers' base URLs.
 
     Our server says when a turn is over.  Outside of a job ``http`` carries the stream.
     """

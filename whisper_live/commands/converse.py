@@ -133,7 +133,7 @@ def _ends_at_interrupt(stop: asyncio.Event, loop: VoiceLoop) -> Iterator[None]:
     def end() -> None:
         events.remove_signal_handler(signal.SIGINT)
         stop.set()
-        loop.hush()
+        loop.stop_answering()
 
     events.add_signal_handler(signal.SIGINT, end)
     try:

@@ -48,7 +48,7 @@ from whisper_live.voice.speech import Sound, Speech
 from whisper_live.voice.stages import Moments
 from whisper_live.voice.wording import wording
 
-__all__ = ["Ears", "Limits", "Screen", "VoiceLoop"]
+__all__ = ["NewsSource", "Limits", "Screen", "VoiceLoop"]
 
 log = logging.getLogger("whisper_live.voice")
 
@@ -61,7 +61,7 @@ _ECHO_S = 0.3
 _SOUNDS_AHEAD = 2  # made while another one is heard
 
 
-class Ears(Protocol):
+class NewsSource(Protocol):
     """Whoever hears: a ``LiveClient`` whose handshake asked for ``turn_events``."""
 
     async def hear(self) -> News | None:
@@ -146,14 +146,14 @@ class VoiceLoop:
         """Whether a microphone may hear the player, now or as an echo."""
         return self._is_playing or self._clock() - self._played_at < _ECHO_S
 
-    async def run(self, ears: Ears) -> Final | None:
+    async def run(self, source: NewsSource) -> Final | None:
         """Until all is heard and answered; the final transcript, if it came.
 
-        Raises what ``ears`` raise.
+        Raises what ``source`` raises.
         """
         final = None
         try:
-            while (news := await ears.hear()) is not None:
+            while (news := await source.hear()) is not None:
                 match news:
                     case Heard():
                         self._take(news)
@@ -175,7 +175,7 @@ class VoiceLoop:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         return final
 
-    def hush(self) -> None:
+    def stop_answering(self) -> None:
         """Answer nothing any more; what is heard is still written down."""
         self._perform(self._conversation.close())
 

@@ -56,6 +56,9 @@ def test_the_final_text_comes_with_its_difference_to_the_live_one() -> None:
         (["--input", "absent.wav"], "no such file: absent.wav"),
         (["--input", __file__], "not audio or video"),
         (["--cache-mb", "-1"], "--cache-mb"),
+        (["--llm-url", "localhost:11434/v1"], "is no http:// or https:// URL"),
+        (["--llm-url", "https://"], "is no http:// or https:// URL"),
+        (["--tts", "Piper"], "is no http:// or https:// URL"),
     ],
 )
 def test_bad_arguments_are_found_before_a_server_is_asked(

@@ -88,7 +88,7 @@ class Seen:
         self.lines.append(sentence)
 
 
-class Ears:
+class NewsSource:
     """News at set seconds of the audio."""
 
     def __init__(self, *news: tuple[float, News]) -> None:
@@ -162,7 +162,7 @@ class Bench:
         clock = asyncio.get_running_loop().time
 
         def heard(pcm: bytes, rate: int) -> None:
-            self.seen.blocks_at_s.append(clock() - self.ears.started)
+            self.seen.blocks_at_s.append(clock() - self.news.started)
 
         self.report = Report(console=Console(file=self.output, width=100))
         self.loop = VoiceLoop(
@@ -180,8 +180,8 @@ class Bench:
 
     async def hears(self, *news: tuple[float, News]) -> Final | None:
         """Run the loop on these news."""
-        self.ears = Ears(*news)
-        return await self.loop.run(self.ears)
+        self.news = NewsSource(*news)
+        return await self.loop.run(self.news)
 
     def count(self, name: str, **labels: str) -> float:
         """A sample of the metrics."""

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.voice.standins import (
     Bench,
-    Ears,
     Model,
+    NewsSource,
     Voice,
     never,
     refuses,
@@ -281,13 +281,10 @@ async def test_what_was_said_last_is_answered_when_the_audio_is_over() -> None:
 
 
 @virtual_time
-async def test_after_hush_nothing_is_answered_and_all_is_written_down() -> None:
+async def test_who_stops_the_answers_still_has_all_written_down() -> None:
     bench = Bench(Model(SHORT))
 
-    def hush() -> None:
-        bench.loop.hush()
-
-    asyncio.get_running_loop().call_later(3.8, hush)
+    asyncio.get_running_loop().call_later(3.8, lambda: bench.loop.stop_answering())
     again = turn("Is it cold?", 31.0, 33.0, text_s=33.5)
     await bench.hears(*QUESTION, *again)
     assert bench.seen.answers == [] and len(bench.model.asked) == 1
@@ -297,16 +294,16 @@ async def test_after_hush_nothing_is_answered_and_all_is_written_down() -> None:
 
 @virtual_time
 async def test_a_lost_server_is_an_error_and_ends_the_answer() -> None:
-    class Lost(Ears):
+    class Lost(NewsSource):
         async def hear(self) -> News | None:
             if not self._news:
                 raise WhisperLiveError("the server is gone")
             return await super().hear()
 
     bench = Bench(Model(SHORT))
-    bench.ears = Lost(*QUESTION)
+    bench.news = Lost(*QUESTION)
     with pytest.raises(WhisperLiveError, match="gone"):
-        await bench.loop.run(bench.ears)
+        await bench.loop.run(bench.news)
     assert bench.model.under_way == 0 and len(bench.seen.blocks_at_s) < 100
 
 

@@ -36,7 +36,7 @@ class Model:
         self.under_way = 0
 
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
-        script = self._scripts[min(len(self.asked), len(self._scripts) - 1)]
+        script = self.script(messages[-1].content)
         self.asked.append(tuple(messages))
         self.under_way += 1
         try:
@@ -50,18 +50,28 @@ class Model:
         finally:
             self.under_way -= 1
 
+    def script(self, question: str) -> Script:
+        return self._scripts[min(len(self.asked), len(self._scripts) - 1)]
+
     @property
     def questions(self) -> list[str]:
         return [messages[-1].content for messages in self.asked]
 
 
 class Voice:
-    """A second of sound for each sentence, after ``takes_s``."""
+    """``sound_s`` of sound for each sentence, after ``takes_s``."""
 
     name = "stand-in"
 
-    def __init__(self, takes_s: float = 0.1, error: SpeechError | None = None) -> None:
+    def __init__(
+        self,
+        takes_s: float = 0.1,
+        error: SpeechError | None = None,
+        *,
+        sound_s: float = 1.0,
+    ) -> None:
         self._takes_s, self._error = takes_s, error
+        self._sound = Sound(np.full(int(RATE * sound_s), 0.5, np.float32), RATE)
         self.said: list[str] = []
 
     async def synthesise(self, sentence: str) -> Sound:
@@ -69,7 +79,7 @@ class Voice:
         await asyncio.sleep(self._takes_s)
         if self._error is not None:
             raise self._error
-        return Sound(np.full(RATE, 0.5, np.float32), RATE)
+        return self._sound
 
 
 @dataclass

@@ -68,18 +68,25 @@ class Chat:
 
     async def _stream(self, response: web.StreamResponse) -> None:
         await asyncio.sleep(self._first_s)
+        await response.write(_chunk({"role": "assistant", "content": None}))
         for token in self.tokens:
-            choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
-            chunk = {
-                "id": "1",
-                "object": "chat.completion.chunk",
-                "created": 1,
-                "model": "stand-in",
-                "choices": [choice],
-            }
-            await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            await response.write(_chunk({"content": token}))
             await asyncio.sleep(self._pace_s)
         if self._breaks_off:
             await response.write(b'data: {"id": "1", "cho\n\n')
         else:
+            await response.write(_chunk(None))
             await response.write(b"data: [DONE]\n\n")
+
+
+def _chunk(delta: Mapping[str, Any] | None) -> bytes:
+    """One event; without a delta it is the last, which has no choice in it."""
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    chunk = {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "stand-in",
+        "choices": [] if delta is None else [choice],
+    }
+    return f"data: {json.dumps(chunk)}\n\n".encode()

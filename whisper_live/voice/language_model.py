@@ -59,7 +59,7 @@ class ChatEndpoint:
         return f"{self._place} {self._model}"
 
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
-        """The content of each delta."""
+        """The content of each delta that has any."""
         import httpx2  # what openai raises in the middle of a stream
         import openai
 
@@ -74,8 +74,10 @@ class ChatEndpoint:
             )
             async with stream:
                 async for chunk in stream:
+                    # The last may have none, and tell of usage instead.
                     for choice in chunk.choices[:1]:
-                        yield choice.delta.content or ""
+                        if choice.delta.content:
+                            yield choice.delta.content
         except openai.APIStatusError as error:
             raise AnswerError(self._refused(error.status_code)) from error
         except openai.APIConnectionError as error:

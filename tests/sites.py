@@ -17,7 +17,7 @@ import av
 
 from whisper_live.audio import SAMPLE_RATE, Samples
 
-__all__ = ["Site", "camera", "encoded", "playlist", "site"]
+__all__ = ["Site", "camera", "encoded", "live_part", "playlist", "site"]
 
 
 class Site:
@@ -86,11 +86,23 @@ def encoded(path: Path, codec: str, samples: Samples, **options: str) -> None:
 
 
 def playlist(site: Site, folder: Path, samples: Samples) -> str:
-    """Put an HLS playlist with an end, and its segments, on a site; its address."""
+    """Put an HLS playlist with an end, and its segments, on a site; its address.
+
+    A segment lasts some 1 s.
+    """
+    folder.mkdir(exist_ok=True)
     encoded(folder / "a.m3u8", "aac", samples, hls_time="1", hls_list_size="0")
     for path in folder.iterdir():
         site.pages[f"/{path.name}"] = path.read_bytes()
     return f"{site.url}/a.m3u8"
+
+
+def live_part(whole: str, first: int, end: int) -> bytes:
+    """What a live playlist shows at one time, of one with an end: some segments."""
+    head, _, rest = whole.partition("#EXTINF")
+    segments = rest.replace("#EXT-X-ENDLIST", "").split("#EXTINF")
+    head = head.replace("SEQUENCE:0", f"SEQUENCE:{first}")
+    return "#EXTINF".join([head, *segments[first:end]]).encode()
 
 
 @contextmanager

@@ -24,10 +24,12 @@ from whisper_live.config.model import AccessConfig, Config
 from whisper_live.config.sources import (
     ENVIRONMENT_PREFIX,
     CommandParser,
+    HelpOfAll,
     Parser,
     Setting,
     add_settings,
     all_settings,
+    blamed,
     build_config,
     count,
     file_options,
@@ -37,7 +39,8 @@ from whisper_live.config.sources import (
     whole,
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
-from whisper_live.server.process_limits import explain
+from whisper_live.protocols.languages import DETECT, language_code, unknown_language
+from whisper_live.server.process_limits import check_room_to_start, explain
 
 __all__ = ["COMMANDS", "Command", "ExitCode", "build_parser", "main"]
 
@@ -101,7 +104,10 @@ class Command:
         """What its parser settled on, and what is fixed."""
         names = [each.field.name for each in self.settings()]
         chosen = {name: getattr(arguments, name) for name in names}
-        return build_config({**chosen, **self.fixed})
+        try:
+            return build_config({**chosen, **self.fixed})
+        except ConfigError as error:
+            raise blamed(error, arguments.sources) from None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -112,6 +118,9 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--help-all", action=HelpOfAll, help="show this, and where all settings are"
+    )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=CommandParser
     )
@@ -137,12 +146,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.observability import log
-    from whisper_live.server import process as daemon
+    from whisper_live.server.signals import Signals
 
-    try:
-        return daemon.run(config, arguments.reread)
-    finally:
-        log.flush()  # before the line that says why it could not go on
+    if config.engine.engine == "local":
+        check_room_to_start()  # the libraries themselves may find no room to say so
+    log.setup(config.log)
+    with Signals() as signals:
+        from whisper_live.server import process as daemon  # takes a second
+
+        try:
+            return daemon.run(config, signals, arguments.reread)
+        finally:
+            log.flush()  # before the line that says why it could not go on
 
 
 def _models(config: Config, arguments: argparse.Namespace) -> int:
@@ -242,6 +257,23 @@ def _converse(config: Config, arguments: argparse.Namespace) -> int:
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
+
+
+def _language(text: str) -> str | None:
+    """A language's code for argparse, None to have it detected; as in a handshake."""
+    if text.strip().lower() in DETECT:
+        return None
+    if (code := language_code(text)) is None:
+        raise argparse.ArgumentTypeError(unknown_language(text))
+    return code
+
+
+def _language_argument(
+    parser: Any, help: str = "detected unless given", default: str | None = None
+) -> None:
+    parser.add_argument(
+        "--language", type=_language, metavar="CODE", default=default, help=help
+    )
 
 
 def _stream_arguments(parser: Any) -> None:
@@ -564,9 +596,7 @@ def _capacity_arguments(parser: Any) -> None:
         default="int16",
         help="send raw samples or WebM/Opus",
     )
-    parser.add_argument(
-        "--language", metavar="CODE", default="en", help="that the clients ask for"
-    )
+    _language_argument(parser, "that the clients ask for", "en")
     parser.add_argument("--start", type=int, default=1, help="streams of the first try")
     parser.add_argument("--most", type=int, default=256, help="streams not to exceed")
     parser.add_argument(
@@ -601,7 +631,7 @@ def _audio_context_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", help="recordings like yours"
     )
-    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    _language_argument(parser)
     parser.add_argument(
         "--write", metavar="FILE", help="put audio-context into this settings file"
     )
@@ -618,7 +648,7 @@ def _ca_argument(parser: Any) -> None:
 
 
 def _speech_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    _language_argument(parser)
     parser.add_argument(
         "--task",
         choices=("transcribe", "translate"),
@@ -738,7 +768,8 @@ COMMANDS = {
         ),
         Command(
             "key",
-            "make a key for a client and add it to the file of keys",
+            "make a key for a client and add it to the file of keys, which --keys-file "
+            "must name here, if no variable and no settings file does",
             _key,
             groups=("access",),
             fixed={

@@ -44,7 +44,7 @@ from bench.engine import random_model
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.config.model import BatchConfig, EngineConfig
 from whisper_live.inference import model_files as models
-from whisper_live.inference.ctranslate2.batch import CPU_ENCODE_AREA
+from whisper_live.inference.ctranslate2.batch import CPU_ENCODE_ROWS
 from whisper_live.inference.ctranslate2.engine import ROOM_HOPS, CTranslate2Engine, load
 from whisper_live.inference.ctranslate2.row import Row
 from whisper_live.inference.types import (
@@ -117,8 +117,8 @@ class Bare:
         self._most = min(rows[0].most_tokens, 224)
         self._padded = _padded(rows)
         self._portion = len(rows)
-        if engine.info.device == "cpu":  # as the engine does it, to bound memory
-            self._portion = max(CPU_ENCODE_AREA // rows[0].hops ** 2, 1)
+        if engine.info.device == "cpu":  # as the engine does it
+            self._portion = CPU_ENCODE_ROWS
         for row in rows:
             engine.forget(row.request.session)
 

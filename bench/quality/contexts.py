@@ -9,10 +9,10 @@ seconds, of which a window takes the next length that holds it.  Answers are kep
 ``WORK/contexts.jsonl`` and not made again.
 
 The table has, for each floor, the errors per 100 words without and with the guard (what
-is improbable, packs too well or says a phrase twice running is replaced by the reading
-in 30 s, and its time added), CPU seconds of the engine per second of audio, likewise,
-and how many recordings were read again.  The guard is applied to words here and to
-tokens in the engine.
+packs too well or says a phrase twice running is replaced by the reading in 30 s, and
+its time added), CPU seconds of the engine per second of audio, likewise, and how many
+recordings were read again.  The guard is applied to words here and to tokens in the
+engine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from whisper_live.inference.ctranslate2.engine import load as load_engine
 from whisper_live.inference.ctranslate2.tokens import says_twice
 from whisper_live.inference.engine import Again
 from whisper_live.inference.types import (
-    LEAST_LOGPROB,
     MOST_COMPRESSION,
     DecodeOptions,
     Hypothesis,
@@ -49,7 +48,6 @@ __all__ = ["Answer", "Row", "is_doubtful", "main", "table"]
 
 FLOORS = "full,20,15,12,10,8,5"
 _LONGEST_S = 28.0
-_LIKELY_SILENCE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,6 @@ class Row:
 
 def is_doubtful(answer: Answer) -> bool:
     """Whether the engine would read it again in the whole context."""
-    if answer.average_logprob < LEAST_LOGPROB:
-        return answer.no_speech_probability <= _LIKELY_SILENCE
     words = plain_words(answer.text)
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
     said = [numbers[word] for word in words]

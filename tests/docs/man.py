@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tests.docs.pages import ROOT, read
 from whisper_live import __version__, cli
+from whisper_live.config.model import Config
 from whisper_live.config.sources import Setting, all_settings
 
 __all__ = ["PAGE", "main", "man_page"]
@@ -44,7 +45,7 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield from _entry(" ".join([*names[:1], _value(action)]), action.help)
         if settings:
             few = [_text(flag) for flag in settings] if len(settings) < 4 else None
-            taken = few or [f"the settings of {', '.join(command.groups)}"]
+            taken = few or [f"the settings below {', '.join(command.groups)}"]
             yield f".P\ntakes {', '.join(taken)}"
 
 
@@ -66,7 +67,8 @@ def _settings() -> Iterator[str]:
     for each in all_settings():
         if each.group != group:
             group = each.group
-            yield f".SS {group}"
+            about = type(getattr(Config(), group)).__doc__ or ""
+            yield f".SS {group}: {_text(about[0].lower() + about[1:].rstrip('.'))}"
         yield from _entry(f"{each.flag} VALUE", _told(each))
 
 

@@ -14,6 +14,8 @@ from whisper_live.config.model import Config
 from whisper_live.config.sources import all_settings, settings_table
 from whisper_live.media.files import FORMATS
 from whisper_live.observability.metrics import Metrics
+from whisper_live.protocols.jsonl import JsonLines
+from whisper_live.session.updates import Language, Segment, Update
 
 DECISION = (
     *("Question", "Decided", "Why", "What it costs"),
@@ -47,6 +49,14 @@ def test_every_format_of_files_is_listed() -> None:
     listed = between("docs/commands.md", "<!-- formats", "<!-- end of formats")
     endings = {ending for endings in FORMATS.values() for ending in endings.split()}
     assert listed.strip().rstrip(".").replace(",", " ").split() == sorted(endings)
+
+
+def test_the_line_of_json_is_one_that_is_printed() -> None:
+    segment = Segment(6400, 30400, " Turn on the light.", True)
+    update = Update(completed=(segment,), language=Language("en", 0.98))
+    [line] = JsonLines().render(update)
+    shown = between("docs/commands.md", "<!-- jsonl -->", "<!-- end of jsonl -->")
+    assert shown.strip() == line.text
 
 
 def test_every_metric_is_described() -> None:

@@ -76,6 +76,7 @@ async def test_what_is_not_there_is_said_in_openais_shape(
     error = json.loads(body)["error"]
     assert (found, error["code"]) == (status, code)
     assert list(error) == ["message", "type", "param", "code"]
+    assert status != 404 or "/docs" in error["message"]
 
 
 async def test_without_an_http_port_there_is_none() -> None:

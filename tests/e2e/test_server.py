@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.support import client, quick, running, whole_session
+from tests.faults.attacks import open_raw
 from whisper_live.server import connection
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour
@@ -252,8 +253,25 @@ async def test_pages_beside_the_socket() -> None:
         assert await asyncio.to_thread(get, "/readyz") == (200, "ready\n")
         status, page = await asyncio.to_thread(get, "/metrics")
         assert status == 200 and "whisper_live_engine_up 1.0" in page
-        assert (await asyncio.to_thread(get, "/nothing"))[0] == 404
+        status, page = await asyncio.to_thread(get, "/nothing")
+        assert status == 404 and "/healthz" in page and "--http-port" in page
         assert (await asyncio.to_thread(get, "/healthz", "DELETE"))[0] == 405
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+)
+async def test_an_upload_to_the_sockets_port_is_told_where_it_belongs(
+    head: bytes,
+) -> None:
+    async with running() as server:
+        reader, writer = await open_raw(server.port)
+        writer.write(b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\n" + head)
+        status, *lines = (await reader.read()).decode().split("\r\n")
+        writer.close()
+    assert status == "HTTP/1.1 405 Method Not Allowed"
+    assert "Allow: GET, HEAD" in lines and "the HTTP port (--http-port)" in lines[-1]
 
 
 async def test_a_page_from_elsewhere_may_not_connect() -> None:

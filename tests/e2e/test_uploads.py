@@ -204,7 +204,7 @@ async def test_what_the_engine_cannot_read_is_no_silence(stream: str) -> None:
         ([("temperature", "nan")], "temperature"),
         ([("stream", "maybe")], "stream"),
         ([("timestamp_granularities[]", "letter")], "timestamp_granularities"),
-        ([("language", "klingon")], None),
+        ([("language", "klingon")], "language"),
     ],
 )
 async def test_a_field_that_makes_no_sense_is_named(

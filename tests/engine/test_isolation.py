@@ -26,8 +26,8 @@ from whisper_live.inference.types import (
 )
 
 # Forced prefixes are how a row is told from its neighbours inside a call.
-GOOD = DecodeOptions(language="en", prefix="yes")
-POISON = DecodeOptions(language="en", prefix="poison")
+GOOD = DecodeOptions(language="en", prefix=" yes")
+POISON = DecodeOptions(language="en", prefix=" poison")
 
 
 class Faulty:
@@ -124,7 +124,7 @@ async def test_words_that_cannot_be_aligned_are_still_text(
     for call in nano._calls:
         call._model = Faulty(call._model, lambda prompts: None)
         call._model.align = refuse
-    options = DecodeOptions(language="en", prefix="yes", word_timestamps=True)
+    options = DecodeOptions(language="en", prefix=" yes", word_timestamps=True)
     (outcome,) = await nano.transcribe([request(audio, options)])
     assert text(outcome).startswith(" yes")
     assert isinstance(outcome, Hypothesis) and not outcome.segments[0].words
@@ -211,7 +211,7 @@ async def _on_one_lane(
 
 
 async def test_a_row_too_large_for_memory_fails_alone(
-    nano: CTranslate2Engine, audio: Samples
+    nano: CTranslate2Engine, audio: Samples, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault(prompts: Sequence[Sequence[int]]) -> None:
         raise MemoryError("std::bad_alloc")
@@ -220,6 +220,7 @@ async def test_a_row_too_large_for_memory_fails_alone(
     (outcome,) = await nano.transcribe([request(audio, GOOD)])
     assert isinstance(outcome, RequestFailed)
     assert outcome.error.kind == "out_of_memory"
+    assert "out of memory with 1 row: halving" in caplog.text
 
 
 async def test_a_lost_device_is_not_blamed_on_rows(

@@ -41,7 +41,7 @@ async def test_who_passed_does_not_wait_for_who_must_try_again(
     worker: Worker, alone: tuple[str, ...]
 ) -> None:
     looping = DecodeOptions(
-        language="en", prefix="door " * 60, temperatures=(0.0, 0.5, 1.0)
+        language="en", prefix=" door" * 60, temperatures=(0.0, 0.5, 1.0)
     )
     rows = [
         request(sentences()[0][1], looping),

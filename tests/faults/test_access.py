@@ -191,6 +191,24 @@ async def test_sessions_of_one_address_are_counted_behind_a_proxy_too() -> None:
                 assert (await other.next())["message"] == "SERVER_READY"
 
 
+async def test_a_host_with_a_64_of_ipv6_has_the_sessions_of_one_address() -> None:
+    def come(server: Server, address: str) -> Any:
+        return client(server, additional_headers={"X-Forwarded-For": address})
+
+    config = quick(max_sessions_per_address=1)
+    access = AccessConfig(trusted_proxies="127.0.0.0/8")
+    async with running(dataclasses.replace(config, access=access)) as server:
+        async with come(server, "2001:db8::1") as first:
+            await first.hello()
+            await first.next()
+            async with come(server, "2001:db8::2") as same:
+                await same.hello()
+                assert (await same.next())["status"] == "WAIT"
+            async with come(server, "2001:db8:0:1::1") as other:
+                await other.hello()
+                assert (await other.next())["message"] == "SERVER_READY"
+
+
 # -------------------------------------------------------------------- Origin and Host
 
 SAME = "http://127.0.0.1:9090"
@@ -308,10 +326,13 @@ async def test_each_refusal_is_one_line_with_kind_and_peer(
                 "Authorization": f"Bearer {key}",
             }
             assert await asyncio.to_thread(metrics_status, server.port, headers) == 401
-        for changes in ({"token": "wrong"}, {"token": KEY, "task": "dance"}):
+        said: list[str] = []
+        for changes in ({}, {"token": "wrong"}, {"token": KEY, "task": "dance"}):
             async with client(server) as peer:
                 await peer.hello(**changes)
                 assert await peer.rest() == 1008
+                said.append(peer.messages[-1]["message"])
+        assert "--key" in said[0] and "not one of this server's" in said[1]
         async with client(server) as peer:
             await peer.send("no handshake")
             assert await peer.rest() == 1008
@@ -322,6 +343,7 @@ async def test_each_refusal_is_one_line_with_kind_and_peer(
         "kind=foreign_origin peer=203.0.113.2",
         "kind=metrics peer=203.0.113.3",
         "kind=wrong_key peer=203.0.113.3",
+        "kind=no_key peer=127.0.0.1",
         "kind=wrong_key peer=127.0.0.1",
         "kind=handshake_task peer=127.0.0.1",
         "kind=handshake_json peer=127.0.0.1",

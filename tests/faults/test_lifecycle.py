@@ -39,6 +39,7 @@ from whisper_live.inference.types import Outcome, Request
 from whisper_live.server import process, recorder, systemd
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.process import run
+from whisper_live.server.signals import Signals
 from whisper_live.testing.marks import write_speech
 from whisper_live.testing.oracle import Behaviour, OracleEngine
 
@@ -101,6 +102,25 @@ async def test_the_drain_has_a_limit() -> None:
             closing = asyncio.create_task(server.close())
             assert await peer.rest() == 1012
             await asyncio.wait_for(closing, 10)
+
+
+@pytest.mark.parametrize(
+    ("moment", "signum"),
+    [
+        ("start", "SIGINT"),
+        ("load", "SIGTERM"),
+        ("listen", "SIGINT"),
+        ("exit", "SIGTERM"),
+    ],
+)
+async def test_told_to_stop_at_any_moment_it_exits_with_0_and_its_last_line(
+    moment: str, signum: str, tmp_path: Path
+) -> None:
+    program = ("-m", "tests.faults.stopping_itself", moment, signum)
+    flags = ("--engine", "oracle", *PORTS)
+    async with daemon(tmp_path, *flags, program=program, wait=False) as server:
+        assert await server.ended() == 0
+    assert re.search(r" whisper_live.server stopped after \d+ s\n$", server.log)
 
 
 async def test_every_line_is_json_where_the_log_is(tmp_path: Path) -> None:
@@ -536,6 +556,14 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
         (("--port", "TAKEN"), "cannot listen on 127.0.0.1:TAKEN: Address already"),
         (("--host", "localhost", "--port", "TAKEN"), "cannot listen on localhost:"),
         (("--http-port", "TAKEN"), "give another --http-port, or 0 for none"),
+        (("--wyoming-port", "TAKEN"), "give another --wyoming-port, or 0 for none"),
+        (("--port", "FREE", "--http-port", "FREE"), "port and http-port are both FREE"),
+        (("--port", "FREE", "--wyoming-port", "FREE"), "port and wyoming-port are"),
+        (
+            ("--wyoming-host", "0.0.0.0", "--insecure", "--wyoming-port", "FREE")
+            + ("--http-port", "FREE"),
+            "http-port and wyoming-port are both FREE: give another --wyoming-port",
+        ),
         (("--host", "192.0.2.1", "--insecure"), "cannot listen on 192.0.2.1:0"),
         (("--host", "nowhere.invalid", "--insecure"), "cannot listen on nowhere."),
     ],
@@ -547,12 +575,23 @@ def test_a_start_that_cannot_be_says_why_in_one_line_and_loads_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "load_engine", pytest.fail)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        given = [flag.replace("TAKEN", port) for flag in flags]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        socket.socket() as kept,  # bound and not listened on: with SO_REUSEADDR free
+    ):
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+
+        def with_ports(text: str) -> str:
+            text = text.replace("TAKEN", str(taken.getsockname()[1]))
+            return text.replace("FREE", str(kept.getsockname()[1]))
+
+        given = [with_ports(flag) for flag in flags]
         assert cli.main(["serve", "--engine", "oracle", *PORTS, *given]) == 2
+        says = with_ports(says)
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("whisper-live: ") and says.replace("TAKEN", port) in line
+    assert line.startswith("whisper-live: ") and says in line
 
 
 def test_an_inherited_socket_on_all_addresses_is_an_exposure(
@@ -561,7 +600,7 @@ def test_an_inherited_socket_on_all_addresses_is_an_exposure(
     with socket.create_server(("0.0.0.0", 0)) as everywhere:
         monkeypatch.setattr(systemd, "inherited_socket", lambda: everywhere)
         with pytest.raises(ConfigError, match="--keys-file"):
-            run(Config())
+            run(Config(), Signals(), Config)
 
 
 def fill_disk(descriptor: int) -> None:

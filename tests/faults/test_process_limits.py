@@ -9,13 +9,14 @@ import sys
 import pytest
 
 from tests.faults.process import PORTS
+from whisper_live import cli
 from whisper_live.errors import ConfigError
 from whisper_live.server import process_limits
 
 SERVE = ("-m", "whisper_live", "serve", *PORTS, "--model", "demo")
 
 
-@pytest.mark.parametrize("limit_mb", [350, 700, 960, 1125])
+@pytest.mark.parametrize("limit_mb", [350, 1040, 1110, 1420])
 def test_too_little_address_space_is_one_line(limit_mb: int) -> None:
     """Libraries that cannot be mapped, weights without room; SIGSEGV in a call."""
 
@@ -47,6 +48,18 @@ def test_the_room_for_calls_is_checked_before_the_first(
         "the address space is limited to 1438 MB (ulimit -v, LimitAS=), of which 989 "
         "are taken and 450 more are needed: allow 1439, or limit memory itself "
         "(MemoryMax= in the unit)"
+    )
+
+
+def test_what_is_too_little_for_any_model_is_known_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process_limits, "_limit_mb", lambda: 1399)
+    assert cli.main(["serve", "--model", "demo", *PORTS]) == 2
+    assert capsys.readouterr().err == (
+        "whisper-live: the address space is limited to 1399 MB (ulimit -v, LimitAS=), "
+        "and the smallest model takes more than 1400: allow more, or limit memory "
+        "itself (MemoryMax= in the unit)\n"
     )
 
 

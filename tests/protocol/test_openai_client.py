@@ -156,6 +156,8 @@ async def test_errors_are_its_own_classes(demo: Kept) -> None:
         with pytest.raises(openai.BadRequestError) as bad:
             await create(model="m", file=SPEECH, language="klingon")
         assert "klingon" in bad.value.message
+        assert bad.value.param == "language"
+        assert bad.value.code == "unsupported_language"
         with pytest.raises(openai.UnprocessableEntityError):
             await create(model="m", file=("a.wav", b""))
         with pytest.raises(openai.APIStatusError) as unknown:

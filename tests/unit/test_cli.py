@@ -128,9 +128,27 @@ def test_every_type_of_setting_survives_every_source(
         (["serve", "--vad-gian", "2"], "did you mean --vad-gain?"),
         (["stream", "a", "--spede", "2"], "did you mean --speed?"),
         (["serv"], "; did you mean serve?"),
+        *(
+            ([command, "a", "--language", language], f'language "{language}": use an')
+            for command in ("stream", "transcribe", "audio-context")
+            for language in ("klingon", "null")
+        ),
+        (["capacity", "--language", "klingon"], "or auto to have it detected"),
         (["serve", "--engine", "orcale"], "; did you mean oracle?"),
         (["serve", "--vad-release", "0.9"], "vad-release must not be above"),
-        (["serve", "--config", "absent.toml"], "absent.toml"),
+        (
+            ["serve", "--config", "absent.toml"],
+            "whisper-live: cannot read the settings in absent.toml: No such file or "
+            "directory\n",
+        ),
+        (
+            ["serve", "--config", "."],
+            "whisper-live: cannot read the settings in .: Is a directory\n",
+        ),
+        (["serve", "tiny.en"], "arguments: tiny.en; did you mean --model tiny.en?"),
+        (["replay", "a", "b"], "unrecognized arguments: b (see"),
+        (["capacity", "--url", "ftp://b"], "ftp://b: a server's URL begins with"),
+        (["status", "--url", "ftp://b"], "ftp://b: a server's URL begins with ws://"),
         (["dance"], "invalid choice: 'dance'"),
         ([], "required: COMMAND"),
     ],
@@ -172,6 +190,57 @@ def test_bad_file_is_named_with_its_fault(
     error = capsys.readouterr().err
     assert complaint in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("port", "many", "{}: invalid int value: 'many'"),
+        ("port", "70000", "port must be at most 65535 ({})"),
+        ("engine", "orcale", "{}: invalid choice: 'orcale'"),
+        ("hangover-ms", "nan", "{}: invalid number value: 'nan'"),
+        ("hangover-ms", "7", "hangover-ms must be 0 or at least 100 ({})"),
+        ("vad-release", "0.9", "vad-release must not be above vad-threshold ({})"),
+        ("vad-threshold", "0.1", "must not be above vad-threshold ({})"),
+        ("models", "*", "models must name each model; there is no * for all ({})"),
+        ("trusted-proxies", "no", "trusted-proxies: 'no' must be an address"),
+    ],
+)
+def test_what_is_wrong_is_looked_for_where_it_stands(
+    served: Recorder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    key: str,
+    value: str,
+    fault: str,
+) -> None:
+    variable = f"WHISPER_LIVE_{key.replace('-', '_').upper()}"
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("WHISPER_LIVE_MODEL", "tiny")  # the word is in some messages
+    assert cli.main(["serve"]) == 2
+    error = capsys.readouterr().err
+    assert fault.format(f"{variable} in the environment") in error
+    assert f"{variable} in the environment" in error and "--" not in error[:50]
+
+    monkeypatch.delenv(variable)
+    settings = tmp_path / "some.toml"
+    settings.write_text(f'{key} = "{value}"\n')
+    assert cli.main(["serve", "--config", str(settings)]) == 2
+    error = capsys.readouterr().err
+    assert fault.format(f"{key} in {settings}") in error
+    assert f"{key} in {settings}" in error
+    assert cli.main(["serve", f"--{key}", value]) == 2  # which is a flag's fault
+    assert "(WHISPER" not in capsys.readouterr().err
+
+
+def test_a_switch_of_the_file_that_is_none_is_told_with_its_file(
+    served: Recorder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").write_text("insecure = 'perhaps'\n")
+    assert cli.main(["serve"]) == 2
+    error = capsys.readouterr().err
+    assert "whisper-live.toml: insecure must be true or false" in error
 
 
 @pytest.mark.parametrize(
@@ -252,6 +321,38 @@ def test_a_command_of_few_settings_shows_them(
     flags = flags_in_help(capsys, "stream", "--help")
     assert flags[-3:] == ["--config", "--host", "--port"]
     assert "--help-all" not in flags
+
+
+def test_a_settings_file_that_cannot_be_read_is_one_line(
+    served: Recorder, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "whisper-live.toml").mkdir()
+    assert cli.main(["serve"]) == 2
+    assert capsys.readouterr().err == (
+        "whisper-live: cannot read the settings in whisper-live.toml: "
+        "Is a directory\n"
+    )
+
+
+def test_help_ends_with_flags_and_variables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for argv in (["serve", "--help"], ["serve", "--help-all"], ["stream", "--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(argv)
+        told = capsys.readouterr().out
+        assert "In general" not in told and told.count("[env var:") > 1
+
+
+def test_help_all_without_a_command_says_where_settings_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help-all"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: whisper-live ")
+    assert told.endswith("of a command: whisper-live COMMAND --help-all\n")
 
 
 def test_help_and_version_load_nothing_heavy() -> None:

@@ -110,7 +110,7 @@ class Backlog:
             self._forget(before)
             self._sent.appendleft(behind)
 
-    def rewind(self, position: int, prefix: bytes = b"") -> int:
+    def rewind(self, position: int, *prefix: bytes | str) -> int:
         """Send ``prefix``, and again from ``position`` on, or from the oldest byte.
 
         Where that is.
@@ -125,8 +125,8 @@ class Backlog:
                 self._sent.append(before)
             self._unsent.appendleft(item)
         self._unsent = deque(item for item in self._unsent if not item.is_prefix)
-        if prefix:
-            item = _Item(position, prefix, is_audio=False, is_prefix=True)
+        for message in reversed(prefix):
+            item = _Item(position, message, is_audio=False, is_prefix=True)
             self._unsent.appendleft(item)
         self.sent = min(self.sent, max(self.start, position))
         return self.sent

@@ -29,7 +29,8 @@ __all__ = ["broadcast"]
 _SILENCE_S = 0.25  # given at a time while there is no connection
 _READ_AHEAD = 50  # pieces, of a tenth of a second or more
 
-Open = Callable[[str], AbstractContextManager[Broadcast]]
+# An address, and up to where it was heard by its own clock.
+Open = Callable[[str, float | None], AbstractContextManager[Broadcast]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class _Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    error: WhisperLiveError | None
+    error: Exception | None
 
 
 _Item = Samples | _Opened | _Ended
@@ -51,8 +52,9 @@ class _Reader:
     A daemon thread: libav may sit in a read for as long as its timeout.
     """
 
-    def __init__(self, url: str, open_: Open) -> None:
+    def __init__(self, url: str, open_: Open, heard_to_s: float | None = None) -> None:
         self._url, self._open = url, open_
+        self.heard_to_s = heard_to_s
         self._loop = asyncio.get_running_loop()
         self._items: deque[_Item] = deque()
         self._arrived = asyncio.Event()
@@ -75,14 +77,17 @@ class _Reader:
 
     def _read(self) -> None:
         try:
-            with self._open(self._url) as opened:
+            with self._open(self._url, self.heard_to_s) as opened:
                 self._put(_Opened(opened.duration_s))
-                for piece in opened.pieces:
-                    if self._is_stopped:
-                        return
-                    self._put(piece)
+                try:
+                    for piece in opened.pieces:
+                        if self._is_stopped:
+                            return
+                        self._put(piece)
+                finally:  # before the last item, which is taken after this
+                    self.heard_to_s = opened.heard_to_s() or self.heard_to_s
             self._put(_Ended(None))
-        except WhisperLiveError as error:
+        except Exception as error:  # whoever takes it raises what is a fault of ours
             self._put(_Ended(error))
 
     def _put(self, item: _Item) -> None:
@@ -111,8 +116,8 @@ async def broadcast(
     A live stream goes on for ever: where it ends or breaks off it is opened again, and
     silence stands for the time in between.  What has a length (a file, a playlist with
     an end) comes at the pace of its sound, goes on where it broke off, and ends.  Both
-    end when ``backoff`` gives up.
-    Raises ``WhisperLiveError`` where the address cannot be opened the first time.
+    end when ``backoff`` gives up.  Raises ``WhisperLiveError`` where the address cannot
+    be opened the first time.
     """
     source = _Source(url, told, open_, backoff, clock, sleep, chance)
     try:
@@ -140,6 +145,7 @@ class _Source:
         self._backoff, self._chance = backoff, chance
         self._clock, self._sleep = clock, sleep
         self._reader: _Reader | None = _Reader(url, open_)  # None: between two
+        self._heard_to_s: float | None = None
         self._is_live: bool | None = None  # None: it was never opened
         self._began = 0.0  # when the first sample was due, of what is not live
         self._given = 0  # samples of the address
@@ -176,7 +182,7 @@ class _Source:
             if wait_s > 0:
                 await self._sleep(min(wait_s, _SILENCE_S))
                 return None
-            self._reader = _Reader(self._url, self._open)
+            self._reader = _Reader(self._url, self._open, self._heard_to_s)
         if not self._is_away:
             return await self._reader.take()
         try:
@@ -207,17 +213,20 @@ class _Source:
                 await self._sleep(wait_s)
         return samples
 
-    def _break(self, error: WhisperLiveError | None) -> bool:
+    def _break(self, error: Exception | None) -> bool:
         """Note that it broke off; whether it is given up."""
-        if self._is_live is None:  # what cannot be opened at first is no broadcast
-            assert error is not None, "what was never opened did not end"
+        # What cannot be opened at first is no broadcast.
+        if error is not None and (
+            self._is_live is None or not isinstance(error, WhisperLiveError)
+        ):
             raise error
         if not self._is_away:
             self._is_away, self._gone_at, self._silence = True, self._clock(), 0
         wait_s = self._backoff.wait_s(self._tries, self._chance())
         self._tries += 1
         self._retry_at = self._clock() + wait_s
-        self._reader = None
+        assert self._reader is not None, "it has just told how it ended"
+        self._heard_to_s, self._reader = self._reader.heard_to_s, None
         why = "it ended" if error is None else str(error)
         is_over = self._retry_at - self._gone_at > self._backoff.give_up_s
         self._told(

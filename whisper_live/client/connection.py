@@ -47,7 +47,7 @@ _STATUS_HINTS = {
 # What proxies answer while the server behind them restarts.
 _PASSING_STATUS = frozenset({429, 502, 503, 504})
 # Closes that mean this client or what it sent: the same again would end the same way.
-_FINAL_CLOSES = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
+_FINAL_CLOSES = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010, 4000})
 # Pings: a link that is gone without a word is noticed within 20 s, and 60 s of audio
 # are kept.
 _PING_S = 10.0
@@ -245,7 +245,8 @@ async def _open(
             async with asyncio.timeout(ready_timeout_s):
                 return socket, await _ready(socket)
         except BaseException:
-            await socket.close()
+            # 1000 would end the session that was to be gone on with.
+            await socket.close(1001 if "resume_token" in handshake else 1000)
             raise
     except ConnectionClosed as error:
         raise ConnectionLost(f"{url} closed before it was ready: {error}") from error

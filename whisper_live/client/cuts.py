@@ -32,6 +32,7 @@ class Cuts(Protocol):
     """What is known of a stream's places."""
 
     unit: int  # bytes that belong together, of raw samples
+    preroll: int  # samples before a place that a decoder needs to be right there
 
     def take(self, data: bytes) -> None:
         """More of the stream."""
@@ -60,6 +61,8 @@ def cuts_of(audio_format: str) -> Cuts | None:
 
 class RawCuts:
     """Samples of so many bytes."""
+
+    preroll = 0
 
     def __init__(self, width: int) -> None:
         self.unit = width
@@ -111,6 +114,7 @@ class WebmCuts:
     """
 
     unit = 1
+    preroll = s_to_samples(0.08)  # RFC 7845, 4.6
 
     def __init__(self) -> None:
         self._blocks: deque[_Block] = deque(maxlen=_MOST_BLOCKS)

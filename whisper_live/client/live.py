@@ -25,7 +25,7 @@ from whisper_live.audio import Samples, samples_to_s
 from whisper_live.client.backlog import Backlog
 from whisper_live.client.backoff import Backoff
 from whisper_live.client.connection import Clock, Connection, ConnectionLost, Sleep
-from whisper_live.client.cuts import cuts_of
+from whisper_live.client.cuts import Cut, cuts_of
 from whisper_live.client.events import (
     Closed,
     Disconnected,
@@ -38,6 +38,12 @@ from whisper_live.client.events import (
     unrolled,
 )
 from whisper_live.client.reach import server_url
+from whisper_live.client.resuming import (
+    Resumption,
+    come_back_s,
+    position_message,
+    resumed_at,
+)
 from whisper_live.errors import Overloaded, WhisperLiveError
 from whisper_live.protocols.whisperlive import client as wire
 from whisper_live.session.updates import Dropped, Segment, Update
@@ -46,11 +52,11 @@ __all__ = ["LiveClient"]
 
 BUFFER_S = 60.0
 _BYTES_PER_S = 64_000  # of float32, the widest; all others get a longer buffer
-_PIECE_BYTES = (
-    64_000  # a server takes 1 MiB in one message, unless it is told otherwise
-)
+# A server takes 1 MiB in one message, unless it is told otherwise.
+_PIECE_BYTES = 64_000
 # With 5 s behind a slow server ``send`` waits, where it may.
 _WAITS_ABOVE_S = 5.0
+_LASTS_S = 60.0  # a connection that did is not one that breaks again and again
 
 
 class _State(enum.Enum):
@@ -75,6 +81,10 @@ class LiveClient:
     server that wants one, ``ca`` is a file of certificates to trust.  With
     ``backoff=None`` a connection that breaks is the end.
 
+    A server that can resume goes on with the same session; another one gets a new
+    session, which is sent what has no completed text yet (``resume=False`` always does
+    so).
+
     Up to ``buffer_s`` of audio is kept.  When more waits to be sent, a ``live`` stream
     loses the oldest, which a ``Gap`` tells; otherwise ``send`` waits.
     """
@@ -91,6 +101,7 @@ class LiveClient:
         live: bool = True,
         backoff: Backoff | None = Backoff(),
         buffer_s: float = BUFFER_S,
+        resume: bool = True,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
@@ -98,9 +109,12 @@ class LiveClient:
     ) -> None:
         self.url = server_url(url, "ws")
         self.audio_format = audio_format
+        if resume and backoff is not None:
+            options["resume"] = True
         self._handshake = wire.handshake(
             language=language, task=task, audio_format=audio_format, **options
         )
+        self._resumption = Resumption()
         self._key, self._ca = key, ca
         self._is_live = live
         self._cuts = cuts_of(audio_format)
@@ -116,9 +130,11 @@ class LiveClient:
         self._follower = wire.Follower()
         self._offset = 0  # of this session's first sample in the whole stream
         self._settled = 0  # samples up to which all text has come
-        self._tries = 0  # since text came
-        self._wait_s = 0.0  # before the next
-        self._broken_at = 0.0
+        self._tries = 0  # since text came, or a connection lasted
+        self._retry_at = 0.0
+        self._least_wait_s = 0.0  # that the server asked for
+        self._opened_at = 0.0
+        self._broken_at = 0.0  # before the first of the tries
         self._began: float | None = None  # when the first sample was spoken
         self._interim: Segment | None = None  # what stands open
         self._news: deque[News] = deque()
@@ -126,6 +142,7 @@ class LiveClient:
         self._work = asyncio.Event()  # there may be something to send
         self._room = asyncio.Event()  # there may be room for more
         self._sender: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ beginning
 
@@ -136,7 +153,9 @@ class LiveClient:
         when it refuses or cannot be reached: only what has begun is tried again.
         """
         assert self._state is _State.NEW, "a client connects once"
-        self._use(await self._open())
+        connection = await self._open(self._handshake)
+        self._resumption.begin(connection.ready)
+        self._use(connection)
         self._sender = asyncio.create_task(self._send_all())
 
     async def close(self) -> None:
@@ -144,9 +163,10 @@ class LiveClient:
         self._state = _State.CLOSED
         self._work.set()
         self._room.set()
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
+        tasks = [task for task in (self._sender, self._reconnecting) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._connection is not None:
             await self._connection.close()
 
@@ -162,14 +182,15 @@ class LiveClient:
     ) -> None:
         await self.close()
 
-    async def _open(self) -> Connection:
+    async def _open(self, handshake: Mapping[str, Any]) -> Connection:
         return await Connection.open(
-            self.url, self._handshake, key=self._key, ca=self._ca, clock=self._clock
+            self.url, handshake, key=self._key, ca=self._ca, clock=self._clock
         )
 
     def _use(self, connection: Connection) -> None:
         self._connection = self._outgoing = connection
         self._state = _State.OPEN
+        self._opened_at = self._clock()
         self._work.set()
 
     # -------------------------------------------------------------------- sending
@@ -181,16 +202,16 @@ class LiveClient:
     async def send(self, audio: bytes | Samples) -> None:
         """Send audio: bytes in ``audio_format``, or samples, 16 kHz mono in -1..1."""
         data = audio if isinstance(audio, bytes) else self._as_bytes(audio)
-        if self._cuts is not None:
-            self._cuts.take(data)
-        if self._began is None:
-            spoken_s = samples_to_s(self._position_of(len(data)))
-            self._began = self._clock() - spoken_s
         while self.is_waiting:
             self._room.clear()
             await self._room.wait()
         if self._state is _State.CLOSED:
             return  # whoever iterates learns why
+        if self._cuts is not None:
+            self._cuts.take(data)
+        if self._began is None:
+            spoken_s = samples_to_s(self._position_of(len(data)))
+            self._began = self._clock() - spoken_s
         for at in range(0, len(data), _PIECE_BYTES):
             lost = self._backlog.add(data[at : at + _PIECE_BYTES])
             if lost is not None:
@@ -273,10 +294,13 @@ class LiveClient:
     async def _advance(self) -> None:
         assert self._state is not _State.NEW, "connect first"
         try:
-            if self._state is _State.BROKEN:
-                await self._reconnect()
-            else:
-                await self._receive()
+            if self._state is not _State.BROKEN:
+                return await self._receive()
+            if self._reconnecting is None:
+                self._reconnecting = asyncio.create_task(self._reconnect())
+            # Who waits for news with a timeout does not begin the try anew.
+            await asyncio.shield(self._reconnecting)
+            self._reconnecting = None
         except WhisperLiveError:
             self._state = _State.CLOSED
             self._room.set()
@@ -295,6 +319,7 @@ class LiveClient:
             self._room.set()
             self._news.append(Closed())
         elif wire.is_over_time(message):
+            self._resumption.forget()
             await self._connection.close()
             self._break(ConnectionLost("the session's time on the server is over"))
         else:
@@ -302,24 +327,39 @@ class LiveClient:
 
     def _take(self, message: Mapping[str, Any]) -> None:
         """Make news of a message; nothing of one that tells none."""
-        update = self._follower.take(message)
+        try:
+            self._resumption.take(message)
+            update = self._follower.take(message)
+            transcript = wire.read_final_transcript(message)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WhisperLiveError(
+                f"a message of the server makes no sense: {error!r}"
+            ) from error
+        if (wait_s := come_back_s(message)) is not None:
+            self._least_wait_s = wait_s
         if update is not None:
             has_segments = "segments" in message
             if has_segments:
                 self._tries = 0
             self._tell(_shifted(update, self._offset), has_segments)
-        if (transcript := wire.read_final_transcript(message)) is not None:
+        if transcript is not None:
             self._news.append(final(transcript, self._now()))
         if message.get("status") == "WARNING":
             self._news.append(Warned(str(message.get("message"))))
+        self._settle(self._offset + self._resumption.decided)
+
+    def _settle(self, position: int) -> None:
+        """All text of what is before has come."""
+        if position > self._settled:
+            self._settled = position
+            if self._cuts is not None:
+                self._backlog.settle(self._cuts.offset_of(position))
 
     def _tell(self, update: Update, has_segments: bool) -> None:
         self._news.append(Heard(update, self._now(), has_segments))
         self._interim = update.interim
         if update.completed:
-            self._settled = max(self._settled, update.completed[-1].end)
-            if self._cuts is not None:
-                self._backlog.settle(self._cuts.offset_of(self._settled))
+            self._settle(update.completed[-1].end)
 
     def _tell_lost(self, start: int, end: int) -> None:
         """Bytes that were never sent, and are not kept any longer."""
@@ -342,8 +382,12 @@ class LiveClient:
         if self._backoff is None:
             raise lost
         self._state = _State.BROKEN
-        self._broken_at = self._clock()
-        self._retry_after(lost, 0.0, self._backoff)
+        if self._clock() - self._opened_at >= _LASTS_S:
+            self._tries = 0
+        if self._tries == 0:
+            self._broken_at = self._clock()
+        least_s, self._least_wait_s = self._least_wait_s, 0.0
+        self._retry_after(lost, least_s, self._backoff)
 
     def _retry_after(
         self, error: WhisperLiveError, least_s: float, backoff: Backoff
@@ -353,31 +397,61 @@ class LiveClient:
         if gone_s + wait_s > backoff.give_up_s:
             raise error
         self._tries += 1
-        self._wait_s = wait_s
+        self._retry_at = self._clock() + wait_s
         self._news.append(Disconnected(str(error), wait_s))
 
     async def _reconnect(self) -> None:
         assert self._backoff is not None, "nothing is tried again without it"
-        await self._sleep(self._wait_s)
+        await self._sleep(max(self._retry_at - self._clock(), 0.0))
         try:
-            connection = await self._open()
+            connection = await self._open_again()
         except Overloaded as full:
             return self._retry_after(full, full.wait_minutes * 60, self._backoff)
         except ConnectionLost as lost:
             return self._retry_after(lost, 0.0, self._backoff)
         self._use(connection)
-        self._begin_again()
-        self._news.append(Reconnected(resumed=False))
+        received = resumed_at(connection.ready)
+        if received is None:
+            self._resumption.begin(connection.ready)
+            self._begin_again()
+        else:
+            self._resumption.take(connection.ready)
+            self._go_on(received)
+        self._news.append(Reconnected(resumed=received is not None))
+
+    async def _open_again(self) -> Connection:
+        """Go on with the session; with a new one where it is over."""
+        if self._resumption.is_possible:
+            try:
+                return await self._open(self._resumption.handshake(self._handshake))
+            except (Overloaded, ConnectionLost):
+                raise
+            except WhisperLiveError:  # the session is over, or it was another server
+                self._resumption.forget()
+        return await self._open(self._handshake)
+
+    def _go_on(self, received: int) -> None:
+        """The same session, from the first sample that it has not taken in."""
+        assert self._cuts is not None, "only what can be cut is sent again"
+        wanted = max(received - self._cuts.preroll, 0)
+        cut = self._cut(self._offset + wanted)
+        at = cut.position - self._offset
+        prefix = [] if at == received else [position_message(at)]
+        self._backlog.rewind(cut.offset, *prefix, *filter(None, [cut.prefix]))
 
     def _begin_again(self) -> None:
         """A new session, from the first sample whose text has not come."""
-        assert self._cuts is not None, "only what can be cut is sent again"
         self._follower = wire.Follower()
-        cut = self._cuts.at(self._settled, oldest=self._backlog.start)
+        cut = self._cut(self._settled)
+        self._backlog.rewind(cut.offset, *filter(None, [cut.prefix]))
+        self._offset = cut.position
+
+    def _cut(self, wanted: int) -> Cut:
+        assert self._cuts is not None, "only what can be cut is sent again"
+        cut = self._cuts.at(wanted, oldest=self._backlog.start)
         if cut is None:
             raise WhisperLiveError("the audio cannot be cut where it has to go on")
-        self._backlog.rewind(cut.offset, cut.prefix)
-        self._offset = cut.position
+        return cut
 
     # ------------------------------------------------------------------ a source
 
@@ -394,8 +468,9 @@ class LiveClient:
                 feeder = group.create_task(self._feed(source))
                 yield
                 feeder.cancel()
-        except BaseExceptionGroup as group_of:
-            raise group_of.exceptions[0] from None
+        except BaseExceptionGroup as both:
+            error = both.exceptions[0]
+            raise error from error.__cause__
 
     async def _feed(self, source: AsyncIterable[bytes | Samples]) -> None:
         async for audio in source:

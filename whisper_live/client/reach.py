@@ -25,14 +25,20 @@ _CERTIFICATE_FAULTS = {  # OpenSSL's numbers (verify(1)), in other words than it
 def server_url(given: str, plain: str) -> str:
     """``given`` with the scheme ``plain``, ``http`` or ``ws``, or its secure form.
 
-    All four schemes name the same server, and so does none.
+    All four schemes name the same server, and so does none.  Raises ``ConfigError`` for
+    any other.
     """
     scheme, mark, place = given.partition("://")
+    scheme = scheme.lower()
     if not mark:
         return f"{plain}://{given}"
     if scheme in _SECURE:
         return f"{plain}://{place}"
-    return f"{_SECURE[plain]}://{place}" if scheme in _PLAIN else given
+    if scheme not in _PLAIN:
+        raise ConfigError(
+            f"{given}: a server's URL begins with ws://, wss://, http:// or https://"
+        )
+    return f"{_SECURE[plain]}://{place}"
 
 
 def trust(ca: str | None) -> ssl.SSLContext:
@@ -43,7 +49,8 @@ def trust(ca: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca or None)
     except OSError as error:
-        what = error.strerror if not isinstance(error, ssl.SSLError) else "no PEM in it"
+        is_read = isinstance(error, ssl.SSLError)
+        what = "there is no certificate (PEM) in it" if is_read else error.strerror
         raise ConfigError(f"cannot read the certificates in {ca}: {what}") from error
 
 
@@ -62,8 +69,8 @@ def advice(url: str, error: BaseException) -> str:
         if fault is not None:
             return f"its certificate {fault}"
         return (
-            f"its certificate is not trusted ({reason.verify_message}); --ca FILE "
-            "names one to trust"
+            f"its certificate is not trusted ({reason.verify_message}); --ca FILE must "
+            "hold it, or the one of who made it"
         )
     if scheme in _SECURE and _speaks_tls(url):
         return f"it speaks TLS: --url {_SECURE[scheme]}://{place}"

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -123,20 +122,28 @@ def _access(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _port(config: Config) -> Iterator[tuple[str, str]]:
-    from whisper_live.server.checks import PORT_TAKEN, check_http_port, check_port
+    from whisper_live.server.checks import (
+        PORT_TAKEN,
+        check_distinct,
+        check_free,
+        ports,
+    )
 
-    for check, port in (
-        (check_port, config.listen.port),
-        (check_http_port, config.listen.http_port),
-    ):
+    wanted = list(ports(config))
+    for port in wanted:
         try:
-            check(config.listen)
+            check_free(port)
         except ConfigError as error:
             if error.kind != PORT_TAKEN:
                 raise
             yield "warn", str(error)  # perhaps by the daemon itself
         else:
-            yield "ok", f"{replace(config.listen, port=port).place} is free"
+            host, number = port.listen.host, port.listen.port
+            any_free = f"any free port of {host or 'every address'} will do"
+            yield "ok", f"{port.listen.place} is free" if number else any_free
+    if not config.listen.http_port:
+        yield "ok", "the HTTP port is off"
+    check_distinct(wanted)
 
 
 def _wyoming(config: Config) -> Iterator[tuple[str, str]]:

@@ -107,7 +107,7 @@ class View:
             case Heard():
                 self._show(news)
             case Warned(text):
-                self.say(f"the server warns: {text}")
+                self.say(f"warning: {text}")
             case Disconnected(reason, retry_s):
                 self.say(f"{reason}; trying again in {retry_s:.1f} s")
             case Reconnected(resumed):

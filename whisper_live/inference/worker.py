@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from whisper_live.config.model import BatchConfig
 from whisper_live.errors import EngineError, EngineUnavailable, WindowRejected
 from whisper_live.inference.batching import Batcher
-from whisper_live.inference.engine import Again, Engine, Forgetting, Preparing
+from whisper_live.inference.engine import (
+    Again,
+    Counting,
+    Engine,
+    Forgetting,
+    Preparing,
+)
 from whisper_live.inference.load_steps import LoadSteps
 from whisper_live.inference.pool import started_pool
 from whisper_live.inference.types import (
@@ -105,6 +111,9 @@ class Worker:
         self.lost = asyncio.Event()
         # Asked once: looking a protocol's members up takes 40 us.
         self._engine_forget = engine.forget if isinstance(engine, Forgetting) else None
+        self._engine_reads = (
+            engine.characters_read if isinstance(engine, Counting) else None
+        )
         self._engine_prepare = None
         self._pool: ThreadPoolExecutor | None = None
         if isinstance(engine, Preparing):
@@ -113,6 +122,12 @@ class Worker:
         metrics.engine_up(True)
 
     # -------------------------------------------------------------- for connections
+
+    def characters_read(self, *, hotwords: str, prompt: str) -> tuple[int, int]:
+        """See ``Counting``; all of them where the engine has no limit."""
+        if self._engine_reads is None:
+            return len(hotwords), len(prompt)
+        return self._engine_reads(hotwords=hotwords, prompt=prompt)
 
     def submit(self, request: Request, deliver: Deliver) -> None:
         """Queue a request.  After ``close`` its outcome is ``EngineUnavailable``.

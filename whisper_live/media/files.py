@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -115,6 +115,8 @@ _FORMATS = {
     "dbl": ("<f8", 0, 1.0),
 }
 
+Select = Callable[[Iterator[av.AudioFrame]], Iterator[av.AudioFrame]]
+
 
 def read_file(source: str | Path | BinaryIO) -> Iterator[Samples]:
     """The audio of a file in one of ``FORMATS``, in pieces: of its first audio track.
@@ -132,17 +134,19 @@ def read_container(
     stream: av.AudioStream,
     *,
     batch_s: float = _BATCH_S,
+    select: Select = iter,
 ) -> Iterator[Samples]:
     """The audio of an open container's stream, which ``check_stream`` has seen.
 
     A piece has shape ``[n]`` with 0 < n <= 5 s; ``batch_s`` of it are read before the
-    first.  Raises ``DecodeError`` for what cannot be decoded.
+    first.  ``select`` may leave frames out.  Raises ``DecodeError`` for what cannot be
+    decoded.
     """
     output = Output()
     resampler: Resampler | None = None
     batch: list[Samples] = []
     batched = 0
-    for frame in _frames(container, stream):
+    for frame in select(_frames(container, stream)):
         if resampler is None or resampler.rate != frame.sample_rate:
             if resampler is not None:
                 output.add(resampler.push(batch) if batch else [])

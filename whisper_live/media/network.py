@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from av.error import FFmpegError
 
 from whisper_live.audio import Samples
 from whisper_live.errors import ConfigError, DecodeError
-from whisper_live.media.files import FORMATS, check_stream, read_container
+from whisper_live.media.files import FORMATS, Select, check_stream, read_container
 
 __all__ = ["SCHEMES", "Broadcast", "open_address", "protocols_for", "shown"]
 
@@ -31,12 +31,20 @@ _READ_TIMEOUT_S = 20.0  # two to three of a playlist's usual segments
 _BATCH_S = 0.1  # resampled at a time, which is how much later text gets
 
 
+_OVERLAP_S = 60.0  # of a playlist with what was heard of it; more is another clock
+
+
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """An open address."""
+    """An open address.
+
+    ``heard_to_s`` says how far it was read by the stream's own clock; None where that
+    begins anew at each opening.
+    """
 
     pieces: Iterator[Samples]
     duration_s: float | None  # None: it goes on as long as somebody sends
+    heard_to_s: Callable[[], float | None] = lambda: None
 
 
 def protocols_for(url: str) -> str:
@@ -52,9 +60,11 @@ def protocols_for(url: str) -> str:
 
 
 @contextlib.contextmanager
-def open_address(url: str) -> Iterator[Broadcast]:
+def open_address(url: str, heard_to_s: float | None = None) -> Iterator[Broadcast]:
     """The audio at an address, of its first audio track, as it arrives.
 
+    A live playlist begins some segments back; what was heard of it already, up to
+    ``heard_to_s``, is left out.
     Blocking.  Raises ``ConfigError`` as ``protocols_for`` does, and ``DecodeError``
     where nothing can be had from it, also while pieces are read.
     """
@@ -87,17 +97,39 @@ def open_address(url: str) -> Iterator[Broadcast]:
             raise DecodeError(f"{shown(url)} has no sound", kind="no_audio_track")
         stream = check_stream(container.streams.audio[0])
         duration = container.duration
+        heard = _Heard(heard_to_s)
+        has_clock = container.format.name == "hls" and duration is None
         yield Broadcast(
-            pieces=_pieces(container, stream),
-            duration_s=None if duration is None else duration / av.time_base,
+            _pieces(container, stream, heard.select if has_clock else iter),
+            None if duration is None else duration / av.time_base,
+            lambda: heard.to_s if has_clock else None,
         )
 
 
+class _Heard:
+    """How far a stream was heard by its own clock."""
+
+    def __init__(self, to_s: float | None) -> None:
+        self.to_s = to_s
+
+    def select(self, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+        """Leave out what was heard, from a beginning that lies before its end."""
+        before_s = self.to_s
+        for frame in frames:
+            if frame.time is None:
+                yield frame
+            elif before_s is None or not (
+                before_s - _OVERLAP_S < frame.time <= before_s
+            ):
+                before_s, self.to_s = None, frame.time
+                yield frame
+
+
 def _pieces(
-    container: av.container.InputContainer, stream: av.AudioStream
+    container: av.container.InputContainer, stream: av.AudioStream, select: Select
 ) -> Iterator[Samples]:
     try:
-        yield from read_container(container, stream, batch_s=_BATCH_S)
+        yield from read_container(container, stream, batch_s=_BATCH_S, select=select)
     except DecodeError as error:
         if not isinstance(error.__cause__, FFmpegError):
             raise

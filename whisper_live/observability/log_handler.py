@@ -19,6 +19,7 @@ from typing import TextIO
 
 from whisper_live.observability.metrics import LOG_DROPPED
 from whisper_live.rate_limit import RateLimit
+from whisper_live.text.counted import counted
 
 __all__ = ["LogHandler"]
 
@@ -59,9 +60,10 @@ class LogHandler(logging.StreamHandler[TextIO]):
                 _FLOOD.inc()
                 return
             if count := self._left_out.pop(package, 0):
-                self._write(_note("%d lines of %s were left out", count, package))
+                self._write(_note("%s of %s left out", counted(count, "line"), package))
             if self._unread:
-                note = _note("%d lines were left out: nobody read them", self._unread)
+                lines = counted(self._unread, "line")
+                note = _note("%s left out: nobody read them", lines)
                 self._unread = 0 if self._write(note) else self._unread
             if not self._write(record):
                 self._unread += 1

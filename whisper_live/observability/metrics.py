@@ -261,6 +261,9 @@ class Metrics:
             "event",
             at,
         )
+        self._http_port = Gauge(
+            prefix + "http_port", "The HTTP port; 0 where there is none.", registry=at
+        )
         self._build = Info(prefix + "build", "What runs here.", registry=at)
 
     # ------------------------------------------------------------------- sessions
@@ -286,6 +289,10 @@ class Metrics:
         """It got its answer: ``finished``, or the kind of an error."""
         self._uploads.dec()
         self._uploads_total.add(outcome)
+
+    def listens_for_http(self, port: int) -> None:
+        """On this port; 0 where there is none."""
+        self._http_port.set(port)
 
     def options_ignored(self, count: int = 1) -> None:
         """A handshake had this many keys that do nothing here."""

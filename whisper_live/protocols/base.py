@@ -9,11 +9,12 @@ I/O and reads no clock.  Errors become messages and close codes here as well.
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from whisper_live.audio import PcmFormat
 from whisper_live.errors import HandshakeError, WhisperLiveError
+from whisper_live.inference.types import Task
 from whisper_live.session.events import Configure, EndOfAudio, Flush
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Ending, FinalTranscript, Update
@@ -27,6 +28,7 @@ __all__ = [
     "Protocol",
     "Renderer",
     "for_model",
+    "unmet",
 ]
 
 # ------------------------------------------------------------------ what a client says
@@ -74,6 +76,21 @@ def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOpt
         f'The model of this server does not know the language "{language}".',
         kind="handshake_language",
     )
+
+
+def unmet(options: SessionOptions, languages: Collection[str]) -> dict[str, str]:
+    """Wishes that ``for_model`` takes and the model does not fulfil, and why not.
+
+    By their names in a handshake.
+    """
+    found: dict[str, str] = {}
+    if set(languages) == {"en"}:
+        alone = "the model knows English alone and"
+        if options.language not in (None, "en"):
+            found["language"] = f"{alone} writes nonsense for other speech"
+        if options.task is Task.TRANSLATE:
+            found["task"] = f"{alone} translates nothing"
+    return found
 
 
 # ------------------------------------------------------------------ what it is told
@@ -139,6 +156,13 @@ class Protocol(Renderer):
         """A later message; None where it is nothing to the session.
 
         Raises ``ProtocolError`` for what makes no sense.
+        """
+
+    def warn(self, why: Mapping[str, str]) -> None:
+        """Wishes that are not fulfilled, or in part, by their names in a handshake.
+
+        Comes before ``ready``, and behind a ``Configure`` that was read; told with the
+        next messages, where the protocol has words for it.
         """
 
     def reached(self, position: int) -> list[Message]:

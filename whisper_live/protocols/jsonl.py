@@ -1,17 +1,20 @@
 """Updates as JSON lines: everything that a session tells, one object a line.
 
 For programs that read a pipe (``transcribe`` and ``stream`` with ``--format jsonl``).
-Times are seconds since the session's first sample, as numbers.  Each key is there only
-if there is something to say:
+Times are seconds since the session's first sample, as numbers.  An update is one line,
+with one of these keys or several, in this order:
 
-    {"speech": "started", "at": 0.41}           or stopped, turn_probably_over,
-                                                resumed, turn_ended
-    {"language": "en", "probability": 0.98}     once, if it was detected
-    {"interim": {"start", "end", "text"}}       may still change; null: taken back
-    {"completed": [{"start", "end", "text", "words"}]}   never changes
-    {"dropped": [{"start", "end", "reason"}]}   a span without text, and why
+    "speech": "started", "at": 0.41           or stopped, turn_probably_over, resumed,
+                                              turn_ended
+    "language": "en", "probability": 0.98     once, if it was detected
+    "completed": [{"start", "end", "text", "words"}]   never changes
+    "dropped": [{"start", "end", "reason"}]   a span without text, and why
+    "interim": {"start", "end", "text"}       may still change; null: taken back
+
+and these are lines of their own:
+
     {"final_transcript": {"text", "duration", "live_wer", "segments", "dropped"}}
-    {"end": "finished"}                         finished, over_time or restarting
+    {"end": "finished"}                       finished, over_time or restarting
 """
 
 from __future__ import annotations

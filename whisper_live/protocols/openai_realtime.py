@@ -31,7 +31,7 @@ from whisper_live.protocols.base import (
     Protocol,
 )
 from whisper_live.protocols.lenient_json import LenientObject
-from whisper_live.protocols.openai_rest import failure_of
+from whisper_live.protocols.openai_rest import failure_of, warnings
 from whisper_live.protocols.whisperlive.client import handshake
 from whisper_live.protocols.whisperlive.handshake import read_options
 from whisper_live.session.events import Configure, Flush
@@ -110,7 +110,8 @@ class OpenAIRealtime(Protocol):
         self._is_over = False
         self._is_old = False  # the client speaks the older shape
         self._events = self._items = 0
-        self._replies: list[Message] = []  # to what was read
+        self._updates = 0  # that were read and have no reply yet
+        self._warnings: list[str] = []  # of wishes that are not fulfilled
         self._language: str | None = None
         self._current = self._new_item(0)
         self._ended: deque[_Item] = deque()  # whose text is not all told
@@ -143,7 +144,7 @@ class OpenAIRealtime(Protocol):
         is_update = _kind(values) in _UPDATES
         if is_update:
             self._update(values)
-            self._replies.append(self._updated())
+            self._updates += 1
         self._has_begun = True
         options = self._options()
         self._language = options.language
@@ -170,10 +171,10 @@ class OpenAIRealtime(Protocol):
                     return Flush()
                 case kind if kind in _UPDATES:
                     self._update(values)
-                    self._replies.append(self._updated())
+                    self._updates += 1
                     return Configure(self._options())
         except HandshakeError as error:
-            raise ProtocolError(error.detail, kind="realtime_event") from error
+            raise ProtocolError(error.detail, kind=error.kind) from error
         return None
 
     def _update(self, values: Mapping[str, Any]) -> None:
@@ -265,6 +266,10 @@ class OpenAIRealtime(Protocol):
         )
 
     # -------------------------------------------------------------------- to the client
+
+    def warn(self, why: Mapping[str, str]) -> None:
+        """See ``Protocol``: the next ``session.updated`` has them."""
+        self._warnings = warnings(why)
 
     def ready(self) -> list[Message]:
         """``session.updated``, if an update began the session."""
@@ -408,8 +413,8 @@ class OpenAIRealtime(Protocol):
     # ------------------------------------------------------------------------ its state
 
     def _take_replies(self) -> list[Message]:
-        replies, self._replies = self._replies, []
-        return replies
+        count, self._updates = self._updates, 0
+        return [self._updated() for _ in range(count)]
 
     def _item_at(self, position: int) -> _Item:
         """The item that audio belongs to."""
@@ -432,6 +437,7 @@ class OpenAIRealtime(Protocol):
         common = {
             "id": f"sess_{self._name}",
             "object": "realtime.transcription_session",
+            **({"warnings": self._warnings} if self._warnings else {}),
         }
         if self._is_old:
             names = {new: old for old, new in _FORMATS.items()}

@@ -29,8 +29,9 @@ from whisper_live.errors import (
 )
 from whisper_live.inference.types import HypothesisSegment, Task, Word
 from whisper_live.protocols.jsonl import dropped_object, word_object
+from whisper_live.protocols.languages import language_name
 from whisper_live.protocols.whisperlive.client import handshake
-from whisper_live.protocols.whisperlive.handshake import language_name, read_options
+from whisper_live.protocols.whisperlive.handshake import read_options
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.updates import Dropped, Segment, Update
 
@@ -52,6 +53,7 @@ __all__ = [
     "models_body",
     "read_wishes",
     "verbose_body",
+    "warnings",
 ]
 
 SUBTITLES = ("srt", "vtt")
@@ -243,6 +245,7 @@ class Result:
 
     language: str | None = None  # as it was chosen, then as it was detected
     duration_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     heard: list[HypothesisSegment] = field(default_factory=list)
@@ -307,9 +310,7 @@ def json_body(result: Result, wishes: Wishes) -> dict[str, Any]:
         content["languages"] = [{"code": result.language}]
     if wishes.has_logprobs:
         content["logprobs"] = _logprobs(result.words)
-    if result.dropped:
-        content["dropped"] = [dropped_object(span) for span in result.dropped]
-    return content | {"usage": _usage(result)}
+    return content | _shortcomings(result) | {"usage": _usage(result)}
 
 
 def verbose_body(result: Result, wishes: Wishes) -> dict[str, Any]:
@@ -332,9 +333,23 @@ def verbose_body(result: Result, wishes: Wishes) -> dict[str, Any]:
         ]
     if wishes.has_logprobs:
         content["logprobs"] = _logprobs(result.words)
+    return content | _shortcomings(result) | {"usage": _usage(result)}
+
+
+def _shortcomings(result: Result) -> dict[str, Any]:
+    """Keys that are there only if there is something to say."""
+    content: dict[str, Any] = {}
     if result.dropped:
         content["dropped"] = [dropped_object(span) for span in result.dropped]
-    return content | {"usage": _usage(result)}
+    if result.warnings:
+        content["warnings"] = result.warnings
+    return content
+
+
+def warnings(why: Mapping[str, str]) -> list[str]:
+    """Sentences about wishes that are not fulfilled, by their names in a handshake."""
+    own = {"initial_prompt": "prompt"}  # other names
+    return [f"{own.get(name, name)}: {text}" for name, text in why.items()]
 
 
 def _segment(
@@ -458,6 +473,12 @@ _TURNED_AWAY = {
     "rate": "There are too many requests, or too much audio, in a minute.",
     "draining": "The server is restarting.",
 }
+# Values that a handshake would not take either: which field, and what is wrong with it.
+_VALUES = {
+    "handshake_language": ("language", "unsupported_language"),
+    "handshake_eagerness": ("eagerness", "invalid_value"),
+    "handshake_type": (None, "invalid_type"),
+}
 _OF_ONE_CALLER = ("address", "key", "rate")
 
 
@@ -474,7 +495,8 @@ def failure_of(error: WhisperLiveError) -> Failure:
         case LimitExceeded():
             return Failure(413, error.detail, param="file", code=error.kind)
         case ClientError():
-            return Failure(400, error.detail, code=error.kind)
+            param, code = _VALUES.get(error.kind, (None, error.kind))
+            return Failure(400, error.detail, param=param, code=code)
         case Overloaded():
             message = _TURNED_AWAY.get(error.kind, f"The server is busy: {error}.")
             after_s = max(math.ceil(60 * error.wait_minutes), 1)

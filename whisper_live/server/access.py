@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +47,8 @@ JUDGED_HEADERS = ("Origin", "Host", "Authorization", *_FORWARDED)
 NO_KEYS = "no_keys"  # the kind of error where a file has none
 _FEWEST_KEY_CHARS = 16  # 96 bits, if they are random
 
+_ONE_HOST_BITS = 64  # what the smallest network of IPv6 is given
+
 _OPENAI_KEY = "openai-insecure-api-key."  # a subprotocol, as OpenAI's pages show keys
 
 _EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
@@ -58,6 +60,17 @@ class Caller:
 
     address: str
     key_name: str | None
+
+    @property
+    def place(self) -> str:
+        """What counts as one address: of IPv6 the /64, of which one host may use all.
+
+        But not of addresses that are valid on a link alone: all its hosts share one.
+        """
+        address = parsed_address(self.address)
+        if not isinstance(address, IPv6Address) or address.is_link_local:
+            return self.address
+        return str(IPv6Network((int(address), _ONE_HOST_BITS), strict=False))
 
 
 class Denied(Exception):
@@ -287,8 +300,17 @@ def read_keys(path: Path) -> dict[str, bytes]:
     """
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot read the key file {path}: {error}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"cannot read the key file {path}: there is none; whisper-live key NAME "
+            f"--keys-file {path} makes it"
+        ) from error
+    except OSError as error:
+        what = f"cannot read the key file {path}: {error.strerror}"
+        raise ConfigError(what) from error
+    except UnicodeError as error:
+        what = f"cannot read the key file {path}: it is no text in UTF-8"
+        raise ConfigError(what) from error
     keys: dict[str, bytes] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -26,6 +26,7 @@ class Lease:
     """One place, taken."""
 
     caller: Caller
+    place: str  # the caller's
     since: float
     behind_s: Callable[[], float]  # how much later than it was sent audio is taken in
 
@@ -59,13 +60,13 @@ class Admission:
 
         To be followed by ``release``.  Raises ``Overloaded`` if it cannot be carried.
         """
-        limits, leases = self._limits, self._leases
+        limits, leases, place = self._limits, self._leases, caller.place
         if self._is_closed:
             raise Overloaded("restarting", wait_minutes=0.1, kind="draining")
         if len(leases) >= limits.max_sessions:
             self._turn_away("all sessions are taken", "capacity", leases)
         if limit := limits.max_sessions_per_address:
-            same = [held for held in leases if held.caller.address == caller.address]
+            same = [held for held in leases if held.place == place]
             if len(same) >= limit:
                 self._turn_away("this address has its sessions", "address", same)
         if (limit := limits.max_sessions_per_key) and caller.key_name is not None:
@@ -78,7 +79,7 @@ class Admission:
             if (late_s := self.behind_s()) > limit_s:
                 why = f"audio is read {late_s:.1f} s late"
                 self._turn_away(why, "overload", leases)
-        lease = Lease(caller, self._clock(), behind_s)
+        lease = Lease(caller, place, self._clock(), behind_s)
         leases.add(lease)
         return lease
 

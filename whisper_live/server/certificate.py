@@ -6,6 +6,7 @@ A pair that cannot be used never touches the one in force.
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from pathlib import Path
 
@@ -59,13 +60,26 @@ def load_pair(config: AccessConfig) -> ssl.SSLContext:
     try:
         context.load_cert_chain(config.tls_cert, config.tls_key or None, _no_password)
     except OSError as error:
-        what = str(error)
-        if isinstance(error, ssl.SSLError) and "PEM" in what:  # all that OpenSSL says
-            what = "it or its key is no PEM; the key may be in another file: --tls-key"
         raise ConfigError(
-            f"cannot load the certificate {config.tls_cert}: {what}"
+            f"cannot load the certificate {config.tls_cert}: {_fault(config, error)}"
         ) from error
     return context
+
+
+def _fault(config: AccessConfig, error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError):  # it does not say which file it is about
+        is_key = config.tls_key and _can_be_read(config.tls_cert)
+        about = f"its key {config.tls_key}: " if is_key else ""
+        return f"{about}{error.strerror}"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"the key in {secret_of(config)} is the key of another one"
+    if "PEM" in str(error):  # all that OpenSSL says
+        return "it or its key is no PEM; the key may be in another file: --tls-key"
+    return str(error)
+
+
+def _can_be_read(path: str) -> bool:
+    return Path(path).is_file() and os.access(path, os.R_OK)
 
 
 def secret_of(config: AccessConfig) -> Path:

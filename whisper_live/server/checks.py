@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import itertools
 import socket
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from whisper_live.config.model import AccessConfig, Config, EngineConfig, ListenConfig
 from whisper_live.errors import ConfigError
@@ -22,13 +25,15 @@ from whisper_live.server.recorder import check_directory
 
 __all__ = [
     "PORT_TAKEN",
+    "Port",
     "check_all",
+    "check_distinct",
     "check_exposure",
-    "check_http_port",
+    "check_free",
     "check_models",
-    "check_port",
     "check_secrets",
     "check_wyoming",
+    "ports",
 ]
 
 PORT_TAKEN = "port_taken"
@@ -41,10 +46,11 @@ def check_all(config: Config, listener: socket.socket | None = None) -> None:
     """
     check_exposure(config.access, config.listen, listener)
     check_secrets(config.access)
-    if listener is None:
-        check_port(config.listen)
     check_wyoming(config)
-    check_http_port(config.listen)
+    wanted = list(ports(config, listener))
+    for port in wanted:
+        check_free(port)
+    check_distinct(wanted)
     if config.log.record:
         check_directory(config.log.record)
     check_models(config.engine)
@@ -97,42 +103,73 @@ def check_secrets(access: AccessConfig) -> None:
         load_pair(access)
 
 
-def check_port(listen: ListenConfig) -> None:
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that the daemon is to listen on."""
+
+    setting: str  # its name
+    listen: ListenConfig  # its address, as ``host`` and ``port``
+    advice: str  # for whom it is taken
+
+
+def ports(config: Config, listener: socket.socket | None = None) -> Iterator[Port]:
+    """Those that the settings ask for; ``listener`` is there already, not to bind."""
+    listen, wyoming = config.listen, config.wyoming
+    if listener is None:
+        yield Port(
+            "port",
+            listen,
+            f"whisper-live status --port {listen.port} says whether a daemon has it; "
+            "or give another --port",
+        )
+    if listen.http_port:
+        place = replace(listen, port=max(listen.http_port, 0))
+        yield Port("http-port", place, "give another --http-port, or 0 for none")
+    if wyoming.wyoming_port:
+        place = ListenConfig(wyoming.wyoming_host, wyoming.wyoming_port)
+        advice = "give another --wyoming-port, or 0 for none"
+        yield Port("wyoming-port", place, advice)
+
+
+def check_free(port: Port) -> None:
     """The address can be bound, as asyncio will do it later.
 
     The error is of the kind ``PORT_TAKEN`` where somebody has it.
     """
-    _check_free(
-        listen,
-        f"whisper-live status --port {listen.port} says whether a daemon has it; or "
-        "give another --port",
-    )
-
-
-def check_http_port(listen: ListenConfig) -> None:
-    """As ``check_port``, for the HTTP port where there is one."""
-    if listen.http_port > 0:
-        _check_free(
-            replace(listen, port=listen.http_port),
-            "give another --http-port, or 0 for none",
-        )
-
-
-def _check_free(listen: ListenConfig, advice: str) -> None:
     try:
-        places = socket.getaddrinfo(
-            listen.host or None,
-            listen.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )
-        for family, kind, protocol, _, address in places:
+        for family, kind, protocol, _, address in _places(port.listen):
             _bind(socket.socket(family, kind, protocol), address)
     except OSError as error:
-        what = f"cannot listen on {listen.place}: {error.strerror}"
+        what = f"cannot listen on {port.listen.place}: {error.strerror}"
         if error.errno != errno.EADDRINUSE:
             raise ConfigError(what) from error
-        raise ConfigError(f"{what}; {advice}", kind=PORT_TAKEN) from error
+        raise ConfigError(f"{what}; {port.advice}", kind=PORT_TAKEN) from error
+
+
+def check_distinct(wanted: list[Port]) -> None:
+    """No two of them are the same: each alone could be had."""
+    for one, other in itertools.combinations(wanted, 2):
+        same = one.listen.port == other.listen.port != 0
+        if same and _overlap(one.listen, other.listen):
+            raise ConfigError(
+                f"{one.setting} and {other.setting} are both {one.listen.port}: give "
+                f"another --{other.setting}, or 0 for none"
+            )
+
+
+def _overlap(one: ListenConfig, other: ListenConfig) -> bool:
+    hosts = [{place[4][0] for place in _places(each)} for each in (one, other)]
+    is_everywhere = any(not {"0.0.0.0", "::"}.isdisjoint(each) for each in hosts)
+    return is_everywhere or not hosts[0].isdisjoint(hosts[1])
+
+
+def _places(listen: ListenConfig) -> Sequence[tuple[Any, ...]]:
+    return socket.getaddrinfo(
+        listen.host or None,
+        listen.port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
 
 
 def _bind(sock: socket.socket, address: object) -> None:

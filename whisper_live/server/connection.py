@@ -37,10 +37,10 @@ from whisper_live.protocols.base import (
     Hello,
     Message,
     Protocol,
-    for_model,
 )
 from whisper_live.server.access import Access, Caller
 from whisper_live.server.admission import Admission, Lease
+from whisper_live.server.fitting import fitted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
@@ -55,6 +55,7 @@ from whisper_live.session.events import (
     Frames,
     PeerGone,
 )
+from whisper_live.session.options import SessionOptions
 from whisper_live.session.session import Session, State
 from whisper_live.session.updates import Ending, Update
 from whisper_live.vad.silero import Detector
@@ -166,9 +167,9 @@ class Connection:
         try:
             model = await self._hold(name)
             try:
-                options = for_model(hello.options, model.languages)
-                hello = replace(hello, options=options)
                 self._model = model
+                options = self._fit(hello.options)
+                hello = replace(hello, options=options)
                 if model.name:
                     self._log.info("uses model %s", model.name)
                 self._start_session(hello)
@@ -180,14 +181,29 @@ class Connection:
             raise
         return lease, hello
 
+    def _fit(self, wishes: SessionOptions) -> SessionOptions:
+        """The wishes as the model can fulfil them; the client is told of the others."""
+        options, why = fitted(wishes, self._held)
+        self._metrics.options_ignored(len(why))
+        self._protocol.warn(why)
+        return options
+
     def _identify(self, hello: Hello) -> None:
         """A browser cannot send a key with its upgrade: the first message brings it."""
         access = self._services.access
         if not access.needs_key or self._caller.key_name is not None:
             return
+        if not hello.token:
+            raise HandshakeError(
+                'A key is needed: --key, a header "Authorization: Bearer KEY", or '
+                '"token" in the first message.',
+                kind="no_key",
+            )
         name = access.key_name(hello.token)
         if name is None:
-            raise HandshakeError("a valid key is needed", kind="wrong_key")
+            raise HandshakeError(
+                "The key is not one of this server's.", kind="wrong_key"
+            )
         self._caller = replace(self._caller, key_name=name)
 
     async def _hold(self, name: str) -> Model:
@@ -384,7 +400,7 @@ class Connection:
     def _take(self, event: Event) -> None:
         """What the receiver brings; raises ``ClientError`` for what cannot be."""
         if isinstance(event, Configure):
-            event = Configure(for_model(event.options, self._held.languages))
+            event = Configure(self._fit(event.options))
         if isinstance(event, Frames):
             seconds = samples_to_s(len(event.samples))
             self._metrics.key_used(self._caller.key_name, seconds)

@@ -3,7 +3,7 @@
 READY is said only after the engine has been loaded and run.  The watchdog is fed
 only while the event loop and the engine make progress.  SIGTERM and SIGINT drain, a
 second one cuts short; SIGHUP takes over changed keys, a changed certificate and the
-settings of the log.
+settings of the log.  Before there is anything to drain, ``signals`` has them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from whisper_live.server.access import is_loopback
 from whisper_live.server.checks import check_all
 from whisper_live.server.process_limits import check_room
 from whisper_live.server.server import Server
+from whisper_live.server.signals import Signals, log_stopped
 from whisper_live.text.counted import counted
 from whisper_live.vad.silero import Detector
 from whisper_live.vad.whisper_boost import speech_detectors
@@ -92,17 +93,17 @@ class FurtherModels:
         return replace(self._config, engine=engine)
 
 
-def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
+def run(config: Config, signals: Signals, reread: Callable[[], Config]) -> int:
     """Serve until told to stop; the exit code of the command.
 
-    ``reread`` gives the settings as they are now, for SIGHUP.  Raises ``ConfigError``
-    where the settings cannot be served.
+    ``signals`` have been entered, and the log is set up.  ``reread`` gives the settings
+    as they are now, for SIGHUP.  Raises ``ConfigError`` where the settings cannot be
+    served.
     """
     listener = systemd.inherited_socket()
     check_all(config, listener)
-    log.setup(config.log)
     try:
-        return _load_and_serve(config, listener, reread or (lambda: config))
+        return _load_and_serve(config, signals, listener, reread)
     except WhisperLiveError:
         raise  # one line, which is the command line's to print
     except Exception:
@@ -111,7 +112,10 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
 
 
 def _load_and_serve(
-    config: Config, listener: socket.socket | None, reread: Callable[[], Config]
+    config: Config,
+    signals: Signals,
+    listener: socket.socket | None,
+    reread: Callable[[], Config],
 ) -> int:
     systemd.notify("STATUS=loading the model")
     with _described(config) as wyoming:
@@ -121,7 +125,8 @@ def _load_and_serve(
         # and where --models or --final-model name the same one.
         chosen = replace(config.engine, model=engine.info.model)
         config = replace(config, engine=chosen)
-    return asyncio.run(_serve(config, engine, detector, listener, wyoming, reread))
+    serving = _serve(config, signals, engine, detector, listener, wyoming, reread)
+    return asyncio.run(serving)
 
 
 @contextlib.contextmanager
@@ -150,6 +155,7 @@ def _announced(config: Config) -> contextlib.AbstractAsyncContextManager[None]:
 
 async def _serve(
     config: Config,
+    signals: Signals,
     engine: Engine,
     detector: Callable[[], Detector],
     listener: socket.socket | None,
@@ -167,12 +173,12 @@ async def _serve(
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    began = loop.time()
     # For what may take seconds and nobody waits for: one such job at a time.
     loop.set_default_executor(started_pool(1, "aside"))
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, stop, server)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
+    signals.hand_over()
     watchdog = asyncio.create_task(_feed_watchdog(config, server))
     # What is loaded by now stays: collections during service need not look at it.
     gc.collect()
@@ -186,7 +192,7 @@ async def _serve(
         logger.info("stopping")
         for task in (lost, told):
             task.cancel()
-    logger.info("stopped after %.0f s", loop.time() - began)
+    log_stopped(signals.began)
     if watchdog.done():
         logger.error("the watchdog is fed no more", exc_info=watchdog.exception())
         return ENGINE_LOST

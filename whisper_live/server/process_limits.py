@@ -11,12 +11,26 @@ from pathlib import Path
 
 from whisper_live.errors import ConfigError
 
-__all__ = ["check_room", "explain"]
+__all__ = ["check_room", "check_room_to_start", "explain"]
 
 _MB = 1_000_000
 # Address space that calls and the threads of sessions take beyond a loaded model:
 # warm-up alone 230 MB with the demo model, 320 with tiny.en, 280 with base (2 cores).
 _ROOM_MB = 450
+# With less no model is loaded: the demo model, the smallest, is at 1602 on two cores
+# when there is room for its calls.  Below 1100 or so a thread of CTranslate2's that
+# finds no room ends the process with SIGABRT.
+_LEAST_MB = 1400
+
+
+def check_room_to_start() -> None:
+    """Raise ``ConfigError`` where the address space is too small for any model."""
+    limit_mb = _limit_mb()
+    if limit_mb is not None and limit_mb < _LEAST_MB:
+        raise ConfigError(
+            f"{_limited(limit_mb)}, and the smallest model takes more than "
+            f"{_LEAST_MB}: allow more, or limit memory itself (MemoryMax= in the unit)"
+        )
 
 
 def check_room() -> None:

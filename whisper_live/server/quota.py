@@ -57,7 +57,7 @@ class _Allowances:
         if not self._per_minute:
             return 0.0
         key = caller.key_name
-        name = ("address", caller.address) if key is None else ("key", key)
+        name = ("address", caller.place) if key is None else ("key", key)
         allowance = self._of.get(name)
         if allowance is None:
             allowance = Allowance(self._per_minute, self._per_minute / 60)

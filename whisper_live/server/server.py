@@ -72,6 +72,16 @@ _WYOMING = "wyoming"  # the name under which its clients share the places of one
 _TLS_BUFFER_BYTES = 1 << 15
 
 
+_NO_PAGE = (
+    "This port is for WebSockets; its pages are /healthz, /readyz and /metrics. "
+    "OpenAI's API, and its page /docs, are on the HTTP port (--http-port).\n"
+)
+_NO_UPLOADS = (
+    "This port takes GET and HEAD without a body. Files are uploaded to /v1/ on the "
+    "HTTP port (--http-port).\n"
+)
+
+
 class _Frames(ServerProtocol):
     """Frames of one client, among which not all may be pings.
 
@@ -94,6 +104,14 @@ class _Frames(ServerProtocol):
             if self.state is not State.OPEN:  # it is closing: an answer helps nobody
                 return
         super().recv_frame(frame)
+
+    def send_eof(self) -> None:
+        """As websockets has it; what it closes on for its body gets an answer first."""
+        why = self.handshake_exc.__cause__ if self.handshake_exc else None
+        if isinstance(why, NotImplementedError) or "request body" in str(why or ""):
+            page = _page(HTTPStatus.METHOD_NOT_ALLOWED, _NO_UPLOADS)
+            self.writes.append(page.serialize())
+        super().send_eof()
 
     def data_to_send(self) -> list[bytes]:
         """All in one piece: to a peer that is gone each is a line in asyncio's log."""
@@ -258,6 +276,7 @@ class Server:
                 await self._open_http(self._http)
         except OSError as error:
             raise ConfigError(f"cannot listen: {error.strerror or error}") from error
+        self._metrics.listens_for_http(self.http_port)
         self._running = asyncio.create_task(self._worker.run())
         if self._wyoming is not None:
             await self._wyoming.start()
@@ -462,7 +481,7 @@ class Server:
             return self._judge(socket, request)
         path = request.path.partition("?")[0]
         if request.method not in ("GET", "HEAD"):
-            return _page(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+            return _page(HTTPStatus.METHOD_NOT_ALLOWED, _NO_UPLOADS)
         if path == "/metrics":
             return self._metrics_page(socket, request)
         if path == "/healthz":
@@ -471,7 +490,7 @@ class Server:
             if not self._is_ready:
                 return _page(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
             return _page(HTTPStatus.OK, "ready\n")
-        return _page(HTTPStatus.NOT_FOUND, "a websocket server; see /healthz\n")
+        return _page(HTTPStatus.NOT_FOUND, _NO_PAGE)
 
     @property
     def _is_ready(self) -> bool:
@@ -546,4 +565,6 @@ def _page(
             ("Connection", "close"),
         ]
     )
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = "GET, HEAD"
     return Response(status.value, status.phrase, headers, content)

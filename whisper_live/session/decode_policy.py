@@ -51,10 +51,16 @@ class DecodePolicy:
         *,
         language: str | None,
         context: str,
+        prefix: str,
         word_timestamps: bool,
     ) -> Request:
-        """A reading of the window so far; ``start`` is the position of its audio."""
-        options = self._decode_options(language, context, word_timestamps)
+        """A reading of the window so far; ``start`` is the position of its audio.
+
+        It begins with ``prefix``, what earlier readings agreed upon.
+        """
+        options = replace(
+            self._decode_options(language, context, word_timestamps), prefix=prefix
+        )
         return self._request(RequestKind.PARTIAL, audio, start, options)
 
     def final(

@@ -5,6 +5,10 @@ the newest word is held back, for it may be cut off by the end of the audio.  Wh
 in a row contradict an older agreement, theirs replaces it.  Words are compared without
 case and punctuation.
 
+Interim readings are made to begin with what was agreed upon (``agreed``); the final
+may still change it.  tiny.en, 62 recordings of one half of the voices: words taken back
+per word of the final text 0.39 instead of 0.47, errors in a hundred 14.0 and not 14.2.
+
 What is shown changes less often than what is heard: the newest word waits for the next
 hypothesis, a revision until it was heard twice, and one of words further back until
 the utterance pauses; where hypotheses keep taking words back, more of the newest are
@@ -45,6 +49,11 @@ class LocalAgreement:
     def confirmed(self) -> int:
         """How many leading words of the newest hypothesis may be decided."""
         return _common(self._agreed, self._newest)
+
+    @property
+    def agreed(self) -> str:
+        """What the next reading is to begin with: the words that may be decided."""
+        return "".join(self._newest[: self.confirmed])
 
     @property
     def text(self) -> str:

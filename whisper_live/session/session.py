@@ -230,6 +230,7 @@ class Session:
         """What is asked of the engine from now on; what was asked stays as it was."""
         if options.language != self._options.language:
             self._language.choose(options.language)
+            self._window.agreement.reset()
         self._options = options
         self._policy.configure(options)
         self._segmenter.configure(options.vad)
@@ -297,11 +298,14 @@ class Session:
         if not window.is_due(end, delay_s=self._delay_s):
             return
         length = end - window.start
+        language = self._language.current
         request = self._policy.partial(
             self._buffer.read(window.start, end),
             window.start,
-            language=self._language.current,
+            language=language,
             context=self._transcript.context,
+            # The language may still turn out to be another: then nothing is agreed.
+            prefix=window.agreement.agreed if language else "",
             # Times of words cost a quarter more; they pay once a cut is due.
             word_timestamps=length >= self._cut_after
             and (self._options.word_timestamps or length >= 2 * self._cut_after),

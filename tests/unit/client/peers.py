@@ -26,8 +26,8 @@ class Peer:
     async def say(self, **message: Any) -> None:
         await self.socket.send(json.dumps({"uid": self.hello["uid"], **message}))
 
-    async def ready(self) -> None:
-        await self.say(message="SERVER_READY", backend="faster_whisper")
+    async def ready(self, **more: Any) -> None:
+        await self.say(message="SERVER_READY", backend="faster_whisper", **more)
 
     async def shows(self, *segments: dict[str, Any], **more: Any) -> None:
         await self.say(segments=list(segments), **more)

@@ -11,7 +11,7 @@ import pytest
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.client.backoff import Backoff
 from whisper_live.client.broadcasts import broadcast
-from whisper_live.errors import DecodeError, WhisperLiveError
+from whisper_live.errors import DecodeError
 from whisper_live.media.network import Broadcast
 
 URL = "http://ann:secret@radio.example/live"
@@ -34,7 +34,7 @@ def piece(number: int, seconds: float = 0.5) -> Samples:
     return np.full(int(seconds * SAMPLE_RATE), number, np.float32)
 
 
-Opening = list[int | WhisperLiveError]
+Opening = list[int | Exception]
 
 
 class Station:
@@ -43,18 +43,21 @@ class Station:
     def __init__(self, *openings: Opening, duration_s: float | None = None) -> None:
         self._openings = iter(openings)
         self._duration_s = duration_s
+        self.heard_to_s: list[float | None] = []  # as each opening was told
 
     @contextmanager
-    def open(self, url: str) -> Iterator[Broadcast]:
+    def open(self, url: str, heard_to_s: float | None) -> Iterator[Broadcast]:
         assert url == URL
+        self.heard_to_s.append(heard_to_s)
         opening = next(self._openings)
-        if opening and isinstance(opening[0], WhisperLiveError):
+        if opening and isinstance(opening[0], Exception):
             raise opening[0]
-        yield Broadcast(self._pieces(opening), self._duration_s)
+        clock_s = float(len(self.heard_to_s)) if opening == [1] else None
+        yield Broadcast(self._pieces(opening), self._duration_s, lambda: clock_s)
 
     def _pieces(self, opening: Opening) -> Iterator[Samples]:
         for each in opening:
-            if isinstance(each, WhisperLiveError):
+            if isinstance(each, Exception):
                 raise each
             yield piece(each)
 
@@ -145,12 +148,25 @@ async def test_it_ends_when_it_is_told_to_give_up() -> None:
     ]
 
 
+async def test_each_opening_is_told_up_to_where_the_stream_was_heard() -> None:
+    station = Station([1], [GONE], [1], [2], [3])
+    await taken(listen(station, lambda sentence: None, Clock()), 13.0)
+    assert station.heard_to_s == [None, 1.0, 1.0, 3.0, 3.0]
+
+
 async def test_waits_begin_anew_once_something_came() -> None:
     told: list[str] = []
     station = Station([1], [GONE], [2], [3])
     await taken(listen(station, told.append, Clock()), 9.5)
     waits = [sentence.split()[-2] for sentence in told if "trying" in sentence]
     assert waits == ["2.0", "4.0", "2.0"]
+
+
+async def test_a_fault_of_our_own_is_not_tried_again() -> None:
+    fault = ZeroDivisionError("a fault")
+    source = listen(Station([1, fault]), lambda sentence: None, Clock())
+    with pytest.raises(ZeroDivisionError):
+        await taken(source, 9.0)
 
 
 async def test_a_reader_that_is_far_ahead_waits() -> None:
@@ -162,7 +178,7 @@ async def test_a_reader_that_is_far_ahead_waits() -> None:
             yield piece(number, 0.001)
 
     @contextmanager
-    def open_(url: str) -> Iterator[Broadcast]:
+    def open_(url: str, heard_to_s: float | None) -> Iterator[Broadcast]:
         yield Broadcast(pieces(), None)
 
     source = broadcast(URL, lambda sentence: None, open_=open_)

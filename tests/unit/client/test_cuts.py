@@ -71,7 +71,7 @@ def test_what_browsers_record_can_be_cut(path: Path) -> None:
         assert len(rest) == pytest.approx(len(whole) - cut.position, abs=2000)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(1, 3000), st.integers(0, len(SPEECH)))
 def test_any_cut_of_the_bytes_gives_the_same_places(step: int, position: int) -> None:
     assert known(OURS, step).at(position, oldest=0) == WHOLE.at(position, oldest=0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.decode_media import decode
 from tests.unit.client.peers import Peer, second, segment, server
 from whisper_live.client import (
     Backoff,
@@ -27,6 +29,7 @@ from whisper_live.client import (
     Turn,
     Warned,
 )
+from whisper_live.client.chunks import webm_chunks
 from whisper_live.errors import DecodeError, Overloaded, WhisperLiveError
 from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import Word
@@ -257,6 +260,75 @@ async def test_it_gives_up_when_told_to() -> None:
     assert waits.asked == [1.0, 2.0, 4.0]
 
 
+async def test_a_server_that_breaks_again_and_again_is_given_up() -> None:
+    now = 0.0
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    async def crashes(peer: Peer) -> None:
+        await peer.ready()
+        await peer.socket.close(1011)
+
+    backoff = Backoff(first_s=1.0, most_s=4.0, give_up_s=10.0)
+    options: dict[str, Any] = {"sleep": pass_time, "clock": lambda: now}
+    options["backoff"] = backoff
+    async with server(*[crashes] * 5) as (url, peers), client(url, **options) as live:
+        with pytest.raises(WhisperLiveError, match="1011"):
+            await all_events(live)
+    assert now == 7.0 and len(peers) == 4
+
+
+async def test_who_waits_with_a_timeout_does_not_begin_the_try_anew() -> None:
+    slept, go_on = [], asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await go_on.wait()
+
+    scripts = [first_second_then_gone, the_rest]
+    async with server(*scripts) as (url, _), client(url, sleep=sleep) as live:
+        await live.send(second(1) + second(2))
+        await live.end()
+        while not isinstance(await anext(live), Disconnected):
+            pass
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(live)
+        go_on.set()
+        assert (await all_events(live))[-1] == Closed()
+    assert len(slept) == 1
+
+
+async def test_leaving_between_two_connections_leaves_nothing_behind() -> None:
+    async def sleep(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    async with server(first_second_then_gone) as (url, _):
+        async with client(url, sleep=sleep) as live:
+            await live.send(second(1) + second(2))
+            while not isinstance(await anext(live), Disconnected):
+                pass
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await anext(live)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_message_that_makes_no_sense_is_one_sentence() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.ready()
+        await peer.say(segments=[{"start": "now"}])
+        await peer.socket.wait_closed()
+
+    async with server(script) as (url, _), client(url) as live:
+        with pytest.raises(WhisperLiveError, match="makes no sense"):
+            await all_events(live)
+
+
 @pytest.mark.parametrize("code", [1002, 1007, 1008, 1009])
 async def test_what_would_end_the_same_way_again_is_the_end(code: int) -> None:
     async def script(peer: Peer) -> None:
@@ -419,3 +491,150 @@ async def test_an_error_of_the_server_stops_the_source() -> None:
                     await all_events(live)
         assert asyncio.all_tasks() <= tasks
     assert asyncio.all_tasks() == before
+
+
+# ---------------------------------------------------- a server that can resume
+
+
+async def keeps_and_breaks(peer: Peer) -> None:
+    """Has taken in 1.75 s and decided 0.9 s when it breaks."""
+    await peer.ready(resume_token="secret", resume_s=60, seq=1)
+    await peer.hears(S * 8)
+    await peer.shows(
+        segment("0.2", "0.5", " one"), seq=2, received=S * 7 // 4, decided=S * 9 // 10
+    )
+    await peer.breaks()
+
+
+async def resumes(peer: Peer) -> None:
+    """Goes on behind 1.75 s."""
+    await peer.ready(
+        resumed=True, resume_token="secret", received=S * 7 // 4, snapshot=False
+    )
+    await peer.shows(
+        segment("0.2", "0.5", " one"), segment("0.6", "1.5", " two"), seq=3
+    )
+    await peer.hears_all()
+    await peer.shows(segment("1.5", "2.5", " three"), seq=4)
+
+
+async def test_a_session_is_resumed_where_the_server_is() -> None:
+    async with server(keeps_and_breaks, resumes) as (url, peers):
+        async with client(url) as live:
+            await live.send(second(1))
+            await live.send(second(2))
+            await live.end()
+            events = await all_events(live)
+    first, then = (peer.hello for peer in peers)
+    assert first["resume"] is True and "resume_token" not in first
+    assert then == first | {"resume_token": "secret", "last_seq": 2}
+    assert peers[1].audio == second(2)[S * 3 :], "and the end once more"
+    told = [event for event in events if not isinstance(event, Partial)]
+    lost = told[1]
+    assert isinstance(lost, Disconnected)
+    assert told == [
+        Segment("one", 0.2, 0.5, 1.0),
+        lost,
+        Reconnected(resumed=True),
+        Segment("two", 0.6, 1.5, 1.0),
+        Segment("three", 1.5, 2.5, 1.0),
+        Closed(),
+    ]
+
+
+async def test_what_was_said_without_a_connection_is_sent_behind_the_rest() -> None:
+    async with server(keeps_and_breaks, resumes) as (url, peers):
+        async with client(url) as live:
+            await live.send(second(1) + second(2))
+            while not isinstance(await anext(live), Disconnected):
+                pass
+            await live.flush()
+            await live.send(second(3))
+            await live.end()
+            await all_events(live)
+    assert peers[1].audio == second(2)[S * 3 :] + second(3)
+    assert peers[1].said == [f'{S} {{"type": "flush"}}']
+
+
+async def test_a_session_that_is_over_is_followed_by_a_new_one() -> None:
+    waits = Waits()
+    scripts = [keeps_and_breaks, refuses, the_rest]
+    async with server(*scripts) as (url, peers), client(url, waits) as live:
+        await live.send(second(1) + second(2))
+        await live.end()
+        events = await all_events(live)
+    assert [peer.hello.get("resume_token") for peer in peers] == [None, "secret", None]
+    assert peers[2].audio == second(1)[S * 36 // 10 :] + second(2), "what is undecided"
+    assert Reconnected(resumed=False) in events
+    heard = [event for event in events if isinstance(event, Segment)]
+    assert [each.start_s for each in heard] == [0.2, 0.25 + 0.9]
+    assert waits.asked == [0.5], "the new session is not waited for"
+
+
+async def test_a_server_that_restarts_says_when_to_come_back() -> None:
+    async def restarts(peer: Peer) -> None:
+        await peer.ready(resume_token="secret", resume_s=60, seq=1)
+        await peer.hears(S * 8)
+        await peer.say(restarting=7.0)
+        await peer.socket.close(1012)
+
+    waits = Waits()
+    async with server(restarts, resumes) as (url, _), client(url, waits) as live:
+        await live.send(second(1) + second(2))
+        await live.end()
+        assert Disconnected in [type(event) for event in await all_events(live)]
+    assert waits.asked == [7.0]
+
+
+async def test_other_ends_of_a_session_leave_nothing_to_resume() -> None:
+    async def over(peer: Peer) -> None:
+        await peer.ready(resume_token="secret", resume_s=60, seq=1)
+        await peer.hears(S * 8)
+        await peer.say(message="DISCONNECT", seq=2, decided=2 * S)
+        await peer.socket.wait_closed()
+
+    async with server(over, the_rest) as (url, peers), client(url) as live:
+        await live.send(second(1) + second(2))
+        await live.end()
+        await all_events(live)
+    assert "resume_token" not in peers[1].hello
+
+    async def elsewhere(peer: Peer) -> None:
+        await peer.ready(resume_token="secret", resume_s=60, seq=1)
+        await peer.socket.close(4000, "resumed elsewhere")
+
+    async with server(elsewhere) as (url, _), client(url) as live:
+        with pytest.raises(WhisperLiveError, match="resumed elsewhere"):
+            await all_events(live)
+
+
+@pytest.mark.parametrize("options", [{"resume": False}, {"backoff": None}])
+async def test_who_does_not_resume_does_not_ask_to(options: dict[str, Any]) -> None:
+    async with server(the_rest) as (url, peers), client(url, **options) as live:
+        await live.end()
+        await all_events(live)
+    assert "resume" not in peers[0].hello
+
+
+async def test_a_resumed_webm_stream_begins_with_a_block_whose_place_is_told() -> None:
+    samples = np.sin(np.arange(3 * S) / 20).astype(np.float32)
+    chunks = [chunk.data for chunk in webm_chunks([samples])]
+    whole = b"".join(chunks)
+
+    async def keeps(peer: Peer) -> None:
+        await peer.ready(resume_token="secret", resume_s=60, seq=1)
+        await peer.hears(len(whole) * 2 // 3)
+        await peer.breaks()
+
+    async with server(keeps, resumes) as (url, peers):
+        async with client(url, audio_format="webm") as live:
+            for chunk in chunks:
+                await live.send(chunk)
+            await live.end()
+            assert Reconnected(resumed=True) in await all_events(live)
+    place, audio = peers[1].said, peers[1].audio
+    assert len(place) == 1 and place[0].startswith('0 {"type": "position", "at": ')
+    at = json.loads(place[0][2:])["at"]
+    assert S * 7 // 4 - 1280 - 320 <= at <= S * 7 // 4 - 1280, "80 ms for the decoder"
+    rest, _ = decode(audio, "webm")
+    assert len(rest) == pytest.approx(3 * S - at, abs=400)

@@ -121,10 +121,25 @@ def test_a_file_without_certificates_is_a_configuration_error(
     tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "empty.pem").write_text("nothing\n")
-    for name in ("empty.pem", "absent.pem"):
+    certificate(tmp_path, "elsewhere")
+    for name, why in (
+        ("empty.pem", "there is no certificate (PEM) in it"),
+        ("key.pem", "there is no certificate (PEM) in it"),
+        ("absent.pem", "No such file or directory"),
+    ):
         ca = str(tmp_path / name)
         assert cli.main(["status", "--ca", ca]) == 2
-        assert f"cannot read the certificates in {ca}: " in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert said == f"whisper-live: cannot read the certificates in {ca}: {why}\n"
+
+
+async def test_a_certificate_that_vouches_for_another(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    certificate(other, "another")
+    async with answering(HTTP, tmp_path) as place:
+        said = await stream(f"wss://{place}", str(other / "cert.pem"))
+    assert said.endswith("--ca FILE must hold it, or the one of who made it")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +153,7 @@ def test_a_file_without_certificates_is_a_configuration_error(
         ("wss://a:1", "ws", "wss://a:1"),
         ("localhost:9090", "ws", "ws://localhost:9090"),
         ("[::1]:9090", "http", "http://[::1]:9090"),
-        ("ftp://a", "ws", "ftp://a"),
+        ("WS://a", "ws", "ws://a"),
     ],
 )
 def test_every_scheme_names_the_same_server(given: str, plain: str, url: str) -> None:

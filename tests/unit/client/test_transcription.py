@@ -135,6 +135,7 @@ async def test_every_wish_of_the_constructor_reaches_the_server(tmp_path: Path) 
         "word_timestamps": True,
         "initial_prompt": "Jane Doe",
         "vad_parameters": {"threshold": 0.6},
+        "resume": True,
     }
     assert (tmp_path / "said.srt").read_text() == SRT
 
@@ -239,21 +240,21 @@ def test_the_microphone_is_heard_until_ctrl_c_and_kept(
 
 
 async def test_a_camera_is_heard_until_it_ends() -> None:
-    with sites.camera(silence(1.0)) as url:
+    with sites.camera(silence(0.5)) as url:
         text, _, peer = await call(rtsp_url=url, make=plain)
     assert text == "Good morning. Nice day."
-    assert len(peer.audio) > 0.9 * SAMPLE_RATE * 4
+    assert len(peer.audio) > 0.4 * SAMPLE_RATE * 4
 
 
 async def test_a_playlist_is_heard_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "hls"
     folder.mkdir()
     with sites.site() as site:
-        url = sites.playlist(site, folder, silence(1.5))
+        url = sites.playlist(site, folder, silence(0.7))
         text, _, peer = await call(hls_url=url, save_file="kept.wav", make=plain)
     assert text == "Good morning. Nice day."
     with wave.open(str(tmp_path / "kept.wav")) as kept:
-        assert kept.getnframes() * 4 == len(peer.audio) > 1.4 * SAMPLE_RATE * 4
+        assert kept.getnframes() * 4 == len(peer.audio) > 0.6 * SAMPLE_RATE * 4
 
 
 async def test_one_source_at_a_time() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import quick, running
+from tests.e2e.support import quick, running, with_http
 from tests.faults.certificates import certificate
 from whisper_live import cli
 from whisper_live.config.model import AccessConfig
@@ -37,9 +37,25 @@ async def test_status_of_a_daemon_that_is_well_and_of_one_that_is_not(
         said = dict(line.split(maxsplit=1) for line in lines)
         assert said["sessions"] == "0 open, 0 so far, 2 turned away"
         assert said["model"] == "oracle on cpu (oracle)"
+        assert (said["uploads"], said["http"]) == ("0 under way, 0 so far", "off")
         server._draining = True
         code, lines = await asyncio.to_thread(ask, server.port)
         assert code == 1 and lines[0].startswith("ready     no")
+
+
+async def test_status_tells_of_the_http_port_and_its_uploads(capsys: Capture) -> None:
+    async with running(with_http()) as server:
+        for outcome in ("finished", "damaged", ""):
+            server.metrics.upload_opened()
+            if outcome:
+                server.metrics.upload_closed(outcome)
+        for port in (server.port, server.http_port):
+            ask = ["status", "--url", f"127.0.0.1:{port}"]
+            assert await asyncio.to_thread(cli.main, ask) == 0
+            lines = capsys.readouterr().out.splitlines()
+            said = dict(line.split(maxsplit=1) for line in lines)
+            assert said["uploads"] == "1 under way, 2 so far"
+            assert said["http"] == f"port {server.http_port}"
 
 
 async def test_status_says_where_the_weights_came_from(capsys: Capture) -> None:
@@ -156,6 +172,31 @@ def test_doctor_sees_who_has_the_port(capsys: Capture) -> None:
         port = str(taken.getsockname()[1])
         assert cli.main(["doctor", "--engine", "oracle", "--port", port]) == 0
     assert f"whisper-live status --port {port}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("http_port", ["0", "-1"])
+def test_doctor_calls_no_port_free_that_is_none(
+    http_port: str, capsys: Capture
+) -> None:
+    flags = ("--engine", "oracle", "--port", "0", "--http-port", http_port)
+    assert cli.main(["doctor", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [line.split(maxsplit=2)[2] for line in lines if " port " in line[:12]]
+    any_free = "any free port of 127.0.0.1 will do"
+    second = any_free if http_port == "-1" else "the HTTP port is off"
+    assert said == [any_free, second]
+
+
+def test_doctor_sees_two_ports_that_are_one(capsys: Capture) -> None:
+    with socket.socket() as kept:  # bound and not listened on: with SO_REUSEADDR free
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = str(kept.getsockname()[1])
+        flags = ("--engine", "oracle", "--port", port, "--http-port", port)
+        assert cli.main(["doctor", *flags]) == 1
+    assert f"bad  port      port and http-port are both {port}" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,20 @@ def test_a_model_of_one_language_is_no_secret(
     assert json.loads(printed.out)["language"] == "en"
 
 
+def test_hotwords_that_are_not_all_read_are_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read(self: OracleEngine, *, hotwords: str, prompt: str) -> tuple[int, int]:
+        return min(len(hotwords), 3), len(prompt)
+
+    monkeypatch.setattr(OracleEngine, "characters_read", read, raising=False)
+    path = write_wav(tmp_path / "a.wav", write_speech([[1, 2]])[0])
+    flags = ("--hotwords", "Ada, Babbage", "--initial-prompt", "about")
+    assert transcribe(path, *flags) == 0
+    warning = "warning: --hotwords: the model reads only the first 3 characters\n"
+    assert capsys.readouterr().err == warning
+
+
 def test_the_demo_model_says_that_it_is_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -30,14 +30,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "threads", "expected"),
+    ("cores", "workers", "threads", "expected", "reason"),
     [
-        (2, 0, 0, (2, 1)),
-        (1, 0, 0, (1, 1)),
-        (16, 0, 0, (8, 2)),
-        (4, 1, 0, (1, 4)),
-        (4, 0, 4, (1, 4)),
-        (4, 3, 2, (3, 2)),
+        (2, 0, 0, (2, 1), "2 usable cores: 2 workers of 1 thread"),
+        (1, 0, 0, (1, 1), "1 usable core: 1 worker of 1 thread"),
+        (16, 0, 0, (8, 2), "16 usable cores: 8 workers of 2 threads"),
+        (4, 1, 0, (1, 4), "4 usable cores: 1 worker of 4 threads"),
+        (4, 0, 4, (1, 4), "4 usable cores: 1 worker of 4 threads"),
+        (4, 3, 2, (3, 2), "4 usable cores: 3 workers of 2 threads"),
     ],
 )
 def test_workers_and_threads_on_a_cpu(
@@ -46,20 +46,28 @@ def test_workers_and_threads_on_a_cpu(
     workers: int,
     threads: int,
     expected: tuple[int, int],
+    reason: str,
 ) -> None:
     machine.setattr(devices, "_usable_cores", lambda: cores)
     place = devices.choose(EngineConfig(workers=workers, threads=threads))
     assert (place.workers, place.threads) == expected
     assert (place.device, place.compute_type) == ("cpu", "int8")
-    assert f"{cores} usable core(s)" in place.reason
+    assert place.reason == reason
 
 
 def test_gpus_are_used_where_there_are_any(machine: pytest.MonkeyPatch) -> None:
     machine.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
     place = devices.choose(EngineConfig(device_index="0,1"))
     assert (place.device, place.devices, place.workers) == ("cuda", (0, 1), 2)
-    assert place.compute_type == "float16"
+    assert (place.compute_type, place.reason) == ("float16", "2 workers on 2 GPUs")
     assert devices.choose(EngineConfig(device="cpu")).device == "cpu"
+
+
+def test_one_gpu_is_one(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    assert devices.choose(EngineConfig()).reason == "1 worker on 1 GPU"
+    with pytest.raises(ConfigError, match="device-index 1: there is 1 GPU, 0$"):
+        devices.choose(EngineConfig(device_index="1"))
 
 
 def test_a_broken_driver_counts_as_no_gpu(machine: pytest.MonkeyPatch) -> None:

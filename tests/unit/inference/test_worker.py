@@ -633,14 +633,14 @@ async def test_rows_are_prepared_in_threads_before_their_call() -> None:
         assert str(d.error(4)) == "too loud"
 
 
-def preparing_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("prepare")]
+def preparing_threads() -> set[threading.Thread]:
+    return {t for t in threading.enumerate() if t.name.startswith("prepare")}
 
 
 async def test_the_threads_that_prepare_rows_run_from_the_start() -> None:
-    before = len(preparing_threads())
+    before = preparing_threads()  # of other tests, about to end
     async with desk(PreparingEngine()):
-        assert len(preparing_threads()) == before + PREPARE_THREADS
+        assert len(preparing_threads() - before) == PREPARE_THREADS
 
 
 async def test_a_row_that_no_thread_takes_is_not_queued_and_the_next_one_is(

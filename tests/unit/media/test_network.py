@@ -15,6 +15,7 @@ from tests.sites import Site, encoded
 from whisper_live.audio import SAMPLE_RATE, Samples
 from whisper_live.errors import ConfigError, DecodeError
 from whisper_live.media.network import open_address, shown
+from whisper_live.testing.marks import read_words, write_speech
 
 
 @pytest.fixture
@@ -55,6 +56,32 @@ def test_a_file_has_a_length_and_a_radio_station_none(
 def test_a_playlist_gives_its_segments_in_order(site: Site, tmp_path: Path) -> None:
     url = sites.playlist(site, tmp_path, tone(5))
     assert heard_s(url) == pytest.approx(5, abs=0.2)
+
+
+@pytest.mark.slow
+def test_a_live_playlist_goes_on_behind_what_was_heard(
+    site: Site, tmp_path: Path
+) -> None:
+    said, _ = write_speech([[n] for n in range(16)], pause_s=0.1, variant="robust")
+    url = sites.playlist(site, tmp_path, said)
+    whole = site.pages["/a.m3u8"].decode()
+
+    def heard_of(part: bytes, to_s: float | None) -> tuple[Samples, float | None]:
+        site.pages["/a.m3u8"] = part
+        pieces = []
+        with open_address(url, to_s) as opened:
+            assert opened.duration_s is None
+            for piece in opened.pieces:
+                pieces.append(piece)
+                site.pages.pop("/a.m3u8", None)  # it ends behind these segments
+        return np.concatenate(pieces), opened.heard_to_s()
+
+    # libav begins three segments before the end of what it is shown.
+    first, to_s = heard_of(sites.live_part(whole, 0, 5), None)
+    again, _ = heard_of(sites.live_part(whole, 3, 7), to_s)
+    before, behind = ([word.number for word in read_words(x)] for x in (first, again))
+    assert before[-1] < behind[0] <= before[-1] + 2, "one word may have been cut"
+    assert len(behind) > 2
 
 
 def test_a_camera_is_heard_until_it_leaves() -> None:

@@ -95,7 +95,7 @@ def test_nobody_waits_for_a_log_that_nobody_reads(
         handler.handle(line("the next"))
         handler.close()
         *lines, note, last = reading.result()
-    assert note.endswith(" lines were left out: nobody read them")
+    assert note.endswith(" lines left out: nobody read them")
     numbers = [int(each.split()[0]) for each in lines if each.endswith("x")]
     notes = [int(each.split()[0]) for each in (*lines, note) if "nobody" in each]
     assert numbers == sorted(numbers)
@@ -133,7 +133,17 @@ def test_another_package_is_heard_a_few_times_a_second() -> None:
     assert lines.count("socket.send() raised exception.") == 21
     assert lines[-3:] == [
         "another",
-        "980 lines of asyncio were left out",
+        "980 lines of asyncio left out",
         "socket.send() raised exception.",
     ]
     assert dropped("flood") - before == 980
+
+
+def test_one_line_that_is_left_out_is_one_line() -> None:
+    clock, stream = Clock(), io.StringIO()
+    handler = LogHandler(stream, clock=lambda: clock.now)
+    for _ in range(21):
+        handler.handle(line("hm", "asyncio"))
+    clock.now += 1.0
+    handler.handle(line("hm", "asyncio"))
+    assert stream.getvalue().splitlines()[-2:] == ["1 line of asyncio left out", "hm"]

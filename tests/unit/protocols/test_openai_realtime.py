@@ -108,8 +108,11 @@ def test_a_later_update_changes_what_it_names_alone() -> None:
 
 def test_an_update_that_makes_no_sense_changes_nothing() -> None:
     peer, _ = begun(update(transcription={"language": "de"}))
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         peer.read(update(transcription={"language": "klingon"}))
+    [complaint] = peer.complain(caught.value)
+    error = json.loads(complaint.text)["error"]
+    assert (error["param"], error["code"]) == ("language", "unsupported_language")
     change = peer.read(update())
     assert isinstance(change, Configure) and change.options.language == "de"
 

@@ -117,6 +117,18 @@ def test_what_was_not_read_is_said() -> None:
         assert body["dropped"] == [{"start": 2.0, "end": 3.0, "reason": "unread"}]
 
 
+@pytest.mark.parametrize("advised", ["en", "auto"])
+def test_a_wrong_language_has_a_code_of_its_own_and_advice_that_is_taken(
+    advised: str,
+) -> None:
+    with pytest.raises(HandshakeError) as caught:
+        wishes(("language", "klingon"))
+    body = failure_of(caught.value).body["error"]
+    assert (body["param"], body["code"]) == ("language", "unsupported_language")
+    assert f" {advised}" in body["message"] and "null" not in body["message"]
+    wishes(("language", advised))
+
+
 @pytest.mark.parametrize(
     ("error", "status", "type", "code"),
     [

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task, Word
+from whisper_live.protocols.languages import LANGUAGES
 from whisper_live.protocols.whisperlive import handshake, messages
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.session.options import VadOptions
@@ -225,7 +226,7 @@ def test_languages_by_code_tag_or_name(given: str, read: str | None) -> None:
 
 def test_the_languages_are_those_of_whisper() -> None:
     tokenizer = pytest.importorskip("faster_whisper.tokenizer")
-    assert sorted(handshake.LANGUAGES) == sorted(tokenizer._LANGUAGE_CODES)
+    assert sorted(LANGUAGES) == sorted(tokenizer._LANGUAGE_CODES)
 
 
 def test_a_model_of_one_language_takes_every_choice_but_leaves_null() -> None:
@@ -508,7 +509,7 @@ def test_any_json_is_read_or_refused(content: Any) -> None:
         assert 1 <= read.send_last_n_segments <= handshake.MAX_REPEATED_SEGMENTS
         assert 0 <= read.no_speech_threshold <= 1
         assert 0 < read.vad.release <= read.vad.threshold < 1
-        assert read.language is None or read.language in handshake.LANGUAGES
+        assert read.language is None or read.language in LANGUAGES
         answer = messages.server_ready(read.uid)
     assert json.loads(messages.encode(answer).encode("ascii")) == answer
 

@@ -10,7 +10,7 @@ import pytest
 from whisper_live.config.model import AccessConfig, Config, ListenConfig
 from whisper_live.config.sources import build_config
 from whisper_live.errors import ConfigError
-from whisper_live.server.access import UNIX_PEER, Access
+from whisper_live.server.access import UNIX_PEER, Access, Caller
 
 KEY = "s3cret-key-of-alice"
 OWN = "192.168.0.2"
@@ -65,6 +65,25 @@ def test_the_address_of_a_client(
     rules = access(trusted_proxies=proxies)
     caller = rules.check("/", {"X-Forwarded-For": forwarded}, [], peer)
     assert caller.address == address
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_one"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:1.2.3.4", "::ffff:1.2.3.5", False),  # IPv4, as a dual stack shows it
+        ("1.2.3.4", "1.2.3.5", False),
+        ("fe80::1", "fe80::2", False),  # neighbours
+        ("unknown", "unknown", True),
+        (UNIX_PEER, "::1", False),
+    ],
+)
+def test_what_one_host_may_use_counts_as_one_address(
+    one: str, other: str, are_one: bool
+) -> None:
+    places = [Caller(address, None).place for address in (one, other)]
+    assert (places[0] == places[1]) is are_one
 
 
 @pytest.mark.parametrize(

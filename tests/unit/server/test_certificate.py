@@ -97,6 +97,34 @@ def test_a_file_that_is_gone_or_half_written_leaves_the_old_pair(
     assert shown(server) == first
 
 
+@pytest.mark.parametrize(
+    ("cert", "key", "says"),
+    [
+        (
+            "cert.pem",
+            "other/key.pem",
+            "the key in {}/other/key.pem is the key of anoth",
+        ),
+        ("cert.pem", "none.pem", "its key {}/none.pem: No such file or directory"),
+        ("none.pem", "key.pem", "cannot load the certificate {0}/none.pem: No such"),
+        ("cert.pem", "", "the key may be in another file: --tls-key"),
+        ("other", "key.pem", "cannot load the certificate {}/other: Is a directory"),
+    ],
+)
+def test_a_pair_that_is_none_is_told_in_words(
+    cert: str, key: str, says: str, tmp_path: Path, other: Path
+) -> None:
+    certificate(tmp_path, "one")
+    certificate(other, "two")
+    given = AccessConfig(
+        tls_cert=str(tmp_path / cert), tls_key=str(tmp_path / key) if key else ""
+    )
+    with pytest.raises(ConfigError) as refused:
+        Certificate(given)
+    assert says.format(tmp_path) in str(refused.value)
+    assert "Errno" not in str(refused.value) and "_ssl.c" not in str(refused.value)
+
+
 def test_a_key_with_a_password_is_refused_and_nobody_asked(tmp_path: Path) -> None:
     certificate(tmp_path, "one", password="sesame")
     with pytest.raises(ConfigError, match="give one without a password"):

@@ -24,6 +24,14 @@ def made(
     return Quota(limits, clock=lambda: clock.now)
 
 
+def test_a_64_of_ipv6_has_the_allowance_of_one_address() -> None:
+    limits = made(Clock(), requests_per_minute=1)
+    limits.ask(Caller("2001:db8::1", None))
+    with pytest.raises(Overloaded):
+        limits.ask(Caller("2001:db8::2", None))
+    limits.ask(Caller("2001:db8:0:1::2", None))
+
+
 def test_requests_are_counted_by_key_and_come_back_with_time() -> None:
     clock = Clock()
     limits = made(clock, requests_per_minute=2)

@@ -39,7 +39,9 @@ def final(one: DecodePolicy, context: str = "") -> Request:
 
 def test_partials_are_greedy_and_plain() -> None:
     one = maker(word_timestamps=True, hotwords="Kyiv", task=Task.TRANSLATE)
-    request = one.partial(AUDIO, 300, language=None, context="", word_timestamps=False)
+    request = one.partial(
+        AUDIO, 300, language=None, context="", prefix="", word_timestamps=False
+    )
     assert (request.id, request.session) == (5, "s9")
     assert (request.kind, request.start, request.end) == (
         RequestKind.PARTIAL,
@@ -50,8 +52,11 @@ def test_partials_are_greedy_and_plain() -> None:
     assert (options.beam_size, options.temperatures) == (1, (0.0,))
     assert (options.language, options.word_timestamps) == (None, False)
     assert (options.hotwords, options.task) == ("Kyiv", Task.TRANSLATE)
-    timed = one.partial(AUDIO, 0, language="en", context="", word_timestamps=True)
+    timed = one.partial(
+        AUDIO, 0, language="en", context="", prefix=" one two", word_timestamps=True
+    )
     assert timed.options.word_timestamps and timed.id == 6
+    assert timed.options.prefix == " one two"
 
 
 def test_finals_get_all_that_was_configured() -> None:

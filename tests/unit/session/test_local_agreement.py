@@ -115,6 +115,17 @@ def test_confirmed_words_are_counted_from_the_start(
     assert heard(*texts).confirmed == confirmed
 
 
+def test_what_was_agreed_upon_is_what_the_next_reading_begins_with() -> None:
+    one = heard(" one two three")
+    assert one.agreed == ""
+    one.update(split_words(" One, two four"))
+    assert one.agreed == " One, two"  # space for space, as it was heard last
+    one.update(split_words(" won two five"))
+    assert one.agreed == ""  # once contradicted, it is not held against the engine
+    one.update([])
+    assert one.agreed == ""
+
+
 def test_decided_words_leave_and_the_rest_stays() -> None:
     one = heard(" one two three four", " one two three four")
     one.cut(2)

@@ -236,6 +236,44 @@ def test_audio_taken_in_late_makes_partials_rarer_and_stops_advances() -> None:
     assert kinds(harness) == [PARTIAL, FINAL]
 
 
+def prefixes(harness: SessionHarness, kind: RequestKind) -> list[str]:
+    return [r.options.prefix for r in harness.requests if r.kind is kind]
+
+
+def test_interim_readings_begin_with_what_was_agreed_upon() -> None:
+    harness = SessionHarness()
+    harness.play(words(1, 2, 3, 4, 5, 6))
+    first, second, *_, last = prefixes(harness, PARTIAL)
+    assert (first, second) == ("", "")  # it takes two to agree
+    assert last.startswith(" w1 w2") and " w1 w2 w3 w4 w5 w6".startswith(last)
+    harness.end()
+    assert set(prefixes(harness, FINAL)) == {""}  # which may change all of it
+    assert harness.completed() == [" w1 w2 w3 w4 w5 w6"]
+
+
+def test_nothing_is_forced_in_a_language_that_is_not_certain() -> None:
+    harness = SessionHarness(options=ClientOptions(uid="u", language=None))
+
+    def doubtful(request: Request) -> Outcome:
+        outcome = hear_marks(request)
+        assert isinstance(outcome, Hypothesis)
+        return replace(outcome, language_probability=0.3)
+
+    harness.hear = doubtful
+    harness.play(words(1, 2, 3, 4, 5, 6))
+    assert set(prefixes(harness, PARTIAL)) == {""}
+
+
+def test_what_was_agreed_upon_in_another_language_is_not_forced() -> None:
+    harness = SessionHarness()
+    harness.play(words(1, 2, 3, 4))
+    assert prefixes(harness, PARTIAL)[-1]
+    count = len(harness.requests)
+    harness.tell(Configure(replace(harness.options.session, language="de")))
+    harness.play(words(5, 6))
+    assert prefixes(harness, PARTIAL)[count] == ""
+
+
 # ------------------------------------------------------------------------- in advance
 
 

@@ -35,6 +35,7 @@ from whisper_live.inference.ctranslate2.tokens import (
     without_open_end,
 )
 from whisper_live.inference.types import DecodeOptions, Timing
+from whisper_live.text.counted import counted
 
 __all__ = ["Call", "HOPS_PER_S", "begin", "rejection"]
 
@@ -44,10 +45,10 @@ HOPS_PER_S = 100
 MOST_BEAMS = 16  # time and memory grow with each
 BROKEN = "\ufffd"  # of a character whose last bytes are missing
 POSITIONS = 448  # of the decoder: prompt and answer together
-# Attention scores take heads x positions**2 x 4 bytes a row (150 MB at 30 s in
-# small), and the encoder gains nothing from batching on a CPU: long rows go in
-# portions that take no more than one of 30 s.
-CPU_ENCODE_AREA = 3000**2
+# A CPU gains nothing by encoding rows together: four of 10 s take tiny 0.20 s one by
+# one and 0.25 s at once, of 12 s base 0.73 and 0.84 s (int8, one thread).  And
+# attention scores take heads x positions**2 x 4 bytes a row: 150 MB at 30 s in small.
+CPU_ENCODE_ROWS = 1
 
 
 class _Kind(NamedTuple):
@@ -139,7 +140,8 @@ class Call:
                     raise explain(error, "in use") from error
                 if out_of_memory(error):
                     self._most_hops = sum(row.hops for row in part) // 2
-                    log.warning("out of memory with %d rows: halving", len(part))
+                    size = counted(len(part), "row")
+                    log.warning("out of memory with %s: halving", size)
                 if len(part) == 1:
                     part[0].fail(rejection(error))
                 else:
@@ -161,10 +163,8 @@ class Call:
             begin(row, self.prompts)
 
     def _encode(self, rows: Sequence[Row]) -> None:
-        hops, most = rows[0].hops, len(rows)
-        if self._model.device == "cpu":
-            most = max(CPU_ENCODE_AREA // hops**2, 1)
-        for part in _portions(rows, most):
+        hops, on_cpu = rows[0].hops, self._model.device == "cpu"
+        for part in _portions(rows, CPU_ENCODE_ROWS if on_cpu else len(rows)):
             # zeros after the audio, as faster-whisper pads: models know it as its end
             padded = np.zeros((len(part), self._model.n_mels, hops), dtype=np.float32)
             for target, row in zip(padded, part):

@@ -21,6 +21,7 @@ import ctranslate2
 
 from whisper_live.config.model import EngineConfig
 from whisper_live.errors import ConfigError, EngineUnavailable
+from whisper_live.text.counted import counted
 
 __all__ = [
     "Placement",
@@ -69,7 +70,8 @@ def choose(config: EngineConfig) -> Placement:
         )
     if device == "cuda":
         indices = _indices(config.device_index, gpus)
-        reason = f"one worker on each of {len(indices)} GPU(s)"
+        number = len(indices)
+        reason = f"{counted(number, 'worker')} on {counted(number, 'GPU')}"
         return Placement(device, indices, compute, len(indices), 1, reason)
     return _place_on_cpu(config, compute)
 
@@ -81,7 +83,10 @@ def _place_on_cpu(config: EngineConfig, compute: str) -> Placement:
     cores = _usable_cores()
     workers = config.workers or min(max(cores // max(config.threads, 1), 1), 8)
     threads = config.threads or max(cores // workers, 1)
-    reason = f"{cores} usable core(s): {workers} worker(s) of {threads} thread(s)"
+    reason = (
+        f"{counted(cores, 'usable core')}: {counted(workers, 'worker')} of "
+        f"{counted(threads, 'thread')}"
+    )
     return Placement("cpu", (0,), compute, workers, threads, reason)
 
 
@@ -99,7 +104,8 @@ def _indices(text: str, gpus: int) -> tuple[int, ...]:
         raise ConfigError(f"device-index must be like 0 or 0,1, not {text!r}") from None
     for index in indices:
         if not 0 <= index < gpus:
-            raise ConfigError(f"device-index {index}: there are {gpus} GPU(s), from 0")
+            there = "is 1 GPU, 0" if gpus == 1 else f"are {gpus} GPUs, from 0"
+            raise ConfigError(f"device-index {index}: there {there}")
     return indices
 
 

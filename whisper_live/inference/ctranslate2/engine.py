@@ -251,6 +251,10 @@ class CTranslate2Engine:
             raise rejection(error) from error
         return _carrying(row)
 
+    def characters_read(self, *, hotwords: str, prompt: str) -> tuple[int, int]:
+        """See ``Counting``."""
+        return self._prompts.characters_read(hotwords, prompt)
+
     def forget(self, session: str) -> None:
         """Drop what is kept of a session that has ended."""
         self._cache.forget(session)

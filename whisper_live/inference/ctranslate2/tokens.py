@@ -60,13 +60,13 @@ class Answer:
     ran_out: bool = False  # of tokens, with no time behind what was written
 
     @property
-    def fits_context(self) -> bool:
-        """False if the audio context was too short for the weights, by all signs.
+    def is_loop(self) -> bool:
+        """Whether it says the same again and again, as stock Whisper does in contexts
+        that are too short for it.
 
-        Stock Whisper then says what it heard again and again; twice is not enough to
-        raise the compression ratio above Whisper's threshold.
+        Twice is not enough to raise the compression ratio above Whisper's threshold.
         """
-        return self.believable and not self.is_repeated
+        return self.is_repeated or self.compression_ratio > MOST_COMPRESSION
 
     @property
     def believable(self) -> bool:

@@ -17,17 +17,20 @@ from whisper_live.config.model import SpeechConfig, StreamConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task
 from whisper_live.protocols.base import Hello, for_model
-from whisper_live.protocols.lenient_json import LenientObject, load_object, quote
+from whisper_live.protocols.languages import (
+    DETECT,
+    LANGUAGES,
+    language_code,
+    unknown_language,
+)
+from whisper_live.protocols.lenient_json import LenientObject, load_object
 from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
     "AUDIO_FORMATS",
     "CHANGEABLE",
     "ClientOptions",
-    "LANGUAGES",
     "MAX_REPEATED_SEGMENTS",
-    "language_code",
-    "language_name",
     "parse_handshake",
     "read_options",
     "uid_in",
@@ -56,29 +59,6 @@ _MAX_UID_CHARS = 256  # it is echoed in every message
 _MAX_NAME_CHARS = 256
 _MAX_PROMPT_CHARS = 4096  # Whisper reads 224 tokens of it
 _MAX_IGNORED_NAMES = 8
-
-# The languages Whisper knows, with their English names, which are accepted as well.
-_LANGUAGE_NAMES: dict[str, str] = dict(entry.split(":") for entry in """
-    af:afrikaans am:amharic ar:arabic as:assamese az:azerbaijani ba:bashkir
-    be:belarusian bg:bulgarian bn:bengali bo:tibetan br:breton bs:bosnian ca:catalan
-    cs:czech cy:welsh da:danish de:german el:greek en:english es:spanish et:estonian
-    eu:basque fa:persian fi:finnish fo:faroese fr:french gl:galician gu:gujarati
-    ha:hausa haw:hawaiian he:hebrew hi:hindi hr:croatian ht:haitian hu:hungarian
-    hy:armenian id:indonesian is:icelandic it:italian ja:japanese jw:javanese
-    ka:georgian kk:kazakh km:khmer kn:kannada ko:korean la:latin lb:luxembourgish
-    ln:lingala lo:lao lt:lithuanian lv:latvian mg:malagasy mi:maori mk:macedonian
-    ml:malayalam mn:mongolian mr:marathi ms:malay mt:maltese my:burmese ne:nepali
-    nl:dutch nn:nynorsk no:norwegian oc:occitan pa:punjabi pl:polish ps:pashto
-    pt:portuguese ro:romanian ru:russian sa:sanskrit sd:sindhi si:sinhala sk:slovak
-    sl:slovenian sn:shona so:somali sq:albanian sr:serbian su:sundanese sv:swedish
-    sw:swahili ta:tamil te:telugu tg:tajik th:thai tk:turkmen tl:tagalog tr:turkish
-    tt:tatar uk:ukrainian ur:urdu uz:uzbek vi:vietnamese yi:yiddish yo:yoruba
-    yue:cantonese zh:chinese
-    """.split())
-LANGUAGES: tuple[str, ...] = tuple(_LANGUAGE_NAMES)
-_LANGUAGE_CODES = {name: code for code, name in _LANGUAGE_NAMES.items()}
-# Codes that today's browsers and phones use where Whisper has an older or wider one.
-_LANGUAGE_CODES |= {"jv": "jw", "nb": "no", "iw": "he", "fil": "tl", "cmn": "zh"}
 
 
 def _setting(group: type, name: str) -> Mapping[str, Any]:
@@ -224,11 +204,6 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
     )
 
 
-def language_name(code: str | None) -> str:
-    """A language's English name; "" for none."""
-    return _LANGUAGE_NAMES.get(code or "", code or "")
-
-
 def uid_of(message: str | bytes) -> str:
     """The uid to answer a refused first message with; empty where there is none."""
     try:
@@ -241,13 +216,6 @@ def uid_in(values: Mapping[str, Any]) -> str:
     """The uid in a first message that is a JSON object; empty where there is none."""
     uid = values.get("uid")
     return uid if isinstance(uid, str) and len(uid) <= _MAX_UID_CHARS else ""
-
-
-def language_code(given: str) -> str | None:
-    """Whisper's code for a language as clients name it; None for an unknown one."""
-    plain = given.strip().lower().replace("_", "-").split("-")[0]  # en-US, pt_BR
-    code = _LANGUAGE_CODES.get(plain, plain)
-    return code if code in _LANGUAGE_NAMES else None
 
 
 def _parse_uid(keys: LenientObject) -> str:
@@ -264,15 +232,11 @@ def _parse_uid(keys: LenientObject) -> str:
 
 def _parse_language(keys: LenientObject) -> str | None:
     given = keys.text("language").strip().lower()
-    if given in ("", "auto"):
+    if given in DETECT:
         return None
     code = language_code(given)
     if code is None:
-        raise HandshakeError(
-            f"Unknown language {quote(given)}: use an ISO 639-1 code such as en, "
-            "or null to have it detected.",
-            kind="handshake_language",
-        )
+        raise HandshakeError(unknown_language(given), kind="handshake_language")
     return code
 
 

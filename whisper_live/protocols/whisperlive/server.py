@@ -84,7 +84,8 @@ class WhisperLive(Protocol):
         self._repeated_characters = 0  # of them all
         self._partial: Segment | None = None
         self._dropped: list[Dropped] = []  # spans that no message has told yet
-        self._warnings: list[str] = []  # that are to be told
+        self._warnings: dict[str, str] = {}  # that are to be told, by keys
+        self._unmet: Mapping[str, str] = {}  # as they were told last
         if options is not None:
             self._begin(options)
 
@@ -93,7 +94,7 @@ class WhisperLive(Protocol):
         self._most_repeated = options.send_last_n_segments or MAX_REPEATED_SEGMENTS
         self._wants_timings = options.timings
         self._wants_turn_events = options.turn_events
-        self._warnings += options.shortened.values()
+        self._warnings |= options.shortened
 
     # ------------------------------------------------------------------ from the client
 
@@ -134,10 +135,17 @@ class WhisperLive(Protocol):
         options = read_options(values, defaults=self._speech)
         self._values = values
         told = options.shortened
-        self._warnings += [told[name] for name in told if name in changes]
+        self._warnings |= {name: told[name] for name in told if name in changes}
         return Configure(options.session)
 
     # -------------------------------------------------------------------- to the client
+
+    def warn(self, why: Mapping[str, str]) -> None:
+        """See ``Protocol``: each is a WARNING, and not told again while it stands."""
+        told, self._unmet = self._unmet, why
+        for name, text in why.items():
+            if told.get(name) != text:
+                self._warnings[name] = f"{name}: {text}"
 
     def ready(self) -> list[Message]:
         """SERVER_READY, which must be the first message of a session."""
@@ -164,8 +172,8 @@ class WhisperLive(Protocol):
         return told
 
     def _warn(self) -> list[Message]:
-        texts, self._warnings = self._warnings, []
-        return [_message(messages.warning(self._uid, text)) for text in texts]
+        told, self._warnings = self._warnings, {}
+        return [_message(messages.warning(self._uid, text)) for text in told.values()]
 
     def _complete(self, update: Update, shown: Segment | None) -> list[Message]:
         if update.interim is not None:
@@ -181,6 +189,10 @@ class WhisperLive(Protocol):
         self._repeat([last])
         told.append(self._segments(update.timings))
         return told
+
+    def reached(self, position: int) -> list[Message]:
+        """See ``Protocol``: a warning waits for no text."""
+        return self._warn()
 
     def final_transcript(self, transcript: FinalTranscript) -> list[Message]:
         """See ``Renderer``."""

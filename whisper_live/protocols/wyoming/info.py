@@ -12,7 +12,7 @@ from pathlib import PurePath
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info
 
 from whisper_live.config.model import Config, EngineConfig
-from whisper_live.protocols.whisperlive.handshake import LANGUAGES
+from whisper_live.protocols.languages import LANGUAGES
 from whisper_live.protocols.wyoming.events import write_event
 
 __all__ = ["NAME", "describe"]

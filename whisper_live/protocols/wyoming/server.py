@@ -39,8 +39,8 @@ from whisper_live.protocols.base import (
     Message,
     Protocol,
 )
+from whisper_live.protocols.languages import DETECT, language_code, unknown_language
 from whisper_live.protocols.lenient_json import LenientObject, quote
-from whisper_live.protocols.whisperlive.handshake import language_code
 from whisper_live.protocols.wyoming.events import read_event, write_event
 from whisper_live.protocols.wyoming.info import NAME
 from whisper_live.session.events import EndOfAudio
@@ -119,10 +119,8 @@ class Wyoming(Protocol):
         keys = LenientObject(data)
         language = keys.text("language", _MOST_NAME_CHARS).strip()
         self._language = language_code(language)
-        if self._language is None and language.lower() not in ("", "auto"):
-            raise HandshakeError(
-                f"Unknown language {quote(language)}.", kind="handshake_language"
-            )
+        if self._language is None and language.lower() not in DETECT:
+            raise HandshakeError(unknown_language(language), kind="handshake_language")
         hotwords, are_all = _hotwords(data)
         self._pcm = _pcm_format(start.data)
         return Hello(

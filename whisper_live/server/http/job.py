@@ -38,10 +38,11 @@ from whisper_live.inference.types import Task
 from whisper_live.media.files import read_file
 from whisper_live.offline.transcriber import Transcriber
 from whisper_live.protocols import openai_rest as rest
-from whisper_live.protocols.base import Message, for_model
+from whisper_live.protocols.base import Message
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.protocols.openai_rest import Result, Wishes
 from whisper_live.server.connection import Services
+from whisper_live.server.fitting import fitted
 from whisper_live.server.http.upload import Upload, read_upload
 from whisper_live.server.http.webhook import deliver
 from whisper_live.session.updates import Ending, Update
@@ -125,7 +126,9 @@ class Job:
     ) -> Answer:
         """Read it with a model that can; ``answer`` makes something of the updates."""
         async with self._model(wishes) as model:
-            options = for_model(wishes.options, model.languages)
+            options, why = fitted(wishes.options, model)
+            self._services.metrics.options_ignored(len(why))
+            self._result.warnings = rest.warnings(why)
             wishes = replace(wishes, options=options)
             self._result.language = options.language
             reading = self._updates(upload, wishes, model)
@@ -220,7 +223,14 @@ class Job:
         if wishes.is_streamed:
             return await self._stream(updates, _Events(wishes, self._result))
         text, kind = await self._whole(updates, wishes)
-        return web.Response(text=text, headers={"Content-Type": kind})
+        headers = {"Content-Type": kind, **self._warning}
+        return web.Response(text=text, headers=headers)
+
+    @property
+    def _warning(self) -> dict[str, str]:
+        """A header, for forms of answers that have no place for warnings too."""
+        warnings = "; ".join(self._result.warnings)
+        return {"X-Warning": warnings} if warnings else {}
 
     async def _whole(
         self, updates: AsyncIterator[Update], wishes: Wishes
@@ -309,6 +319,7 @@ class Job:
         """Send what is known as it comes; an error at first is an ordinary answer."""
         response = web.StreamResponse(
             headers={
+                **self._warning,
                 "Content-Type": form.content_type,
                 "Cache-Control": "no-store",
                 "X-Accel-Buffering": "no",  # nginx would keep it to the end

@@ -319,7 +319,9 @@ class HttpPort:
             message = f"{request.path} takes {allowed['Allow']}."
             return _failed(Failure(405, message, code="method"), allowed)
         if not _is_upgrade(request):
-            message = f"There is no {request.path[:200]} here."
+            message = (
+                f"There is no {request.path[:200]} here; /docs tells what there is."
+            )
             return _failed(Failure(404, message, code="unknown_url"))
         protocol = WhisperLive(self._services.config.speech)
         return await self._run_socket(request, protocol, ("bearer",))

@@ -48,7 +48,7 @@ def _forked(listening: socket.socket, config: Config) -> Iterator[None]:
         try:
             os.close(hold)
             logging.disable()  # whoever writes the log did not come along
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the parent's
+            _leave_signals()
             asyncio.run(_answer(listening, config, alive))
         finally:
             os._exit(0)
@@ -59,6 +59,14 @@ def _forked(listening: socket.socket, config: Config) -> Iterator[None]:
         os.close(hold)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def _leave_signals() -> None:
+    """What a terminal tells both of them is the parent's."""
+    signal.set_wakeup_fd(-1)  # it would be told there
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 async def _answer(listening: socket.socket, config: Config, alive: int) -> None:

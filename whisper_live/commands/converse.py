@@ -22,7 +22,7 @@ from whisper_live.client import Final, LiveClient
 from whisper_live.client.microphone import microphone
 from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
-from whisper_live.errors import ConfigError, WhisperLiveError
+from whisper_live.errors import ConfigError, DecodeError, WhisperLiveError
 from whisper_live.media.files import probe_file, read_file
 from whisper_live.observability import log
 from whisper_live.text.counted import counted
@@ -54,7 +54,10 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         path = Path(arguments.input)
         if not path.is_file():
             raise ConfigError(f"no such file: {path}")
-        probe_file(path)
+        try:
+            probe_file(path)
+        except DecodeError as error:
+            raise DecodeError(f"{path}: {error}", kind=error.kind) from error
     log.setup(config.log)
     with _player(arguments) as player:
         asyncio.run(_converse(config, arguments, player))

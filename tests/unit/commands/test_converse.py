@@ -54,7 +54,7 @@ def test_the_final_text_comes_with_its_difference_to_the_live_one() -> None:
     ("argv", "told"),
     [
         (["--input", "absent.wav"], "no such file: absent.wav"),
-        (["--input", __file__], "not audio or video"),
+        (["--input", __file__], f"{__file__}: The file is not audio or video"),
         (["--cache-mb", "-1"], "--cache-mb"),
         (["--llm-url", "localhost:11434/v1"], "is no http:// or https:// URL"),
         (["--llm-url", "https://"], "is no http:// or https:// URL"),

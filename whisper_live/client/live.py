@@ -137,6 +137,7 @@ class LiveClient:
         self._broken_at = 0.0  # before the first of the tries
         self._began: float | None = None  # when the first sample was spoken
         self._interim: Segment | None = None  # what stands open
+        self._lost: tuple[int, int] | None = None  # bytes, of which nothing is told yet
         self._news: deque[News] = deque()
         self._events: deque[Event] = deque()
         self._work = asyncio.Event()  # there may be something to send
@@ -214,8 +215,10 @@ class LiveClient:
             self._began = self._clock() - spoken_s
         for at in range(0, len(data), _PIECE_BYTES):
             lost = self._backlog.add(data[at : at + _PIECE_BYTES])
-            if lost is not None:
-                self._tell_lost(*lost)
+            if lost is None:
+                self._tell_lost()
+            else:
+                self._lost = (self._lost or lost)[0], lost[1]
         self._work.set()
 
     @property
@@ -240,6 +243,7 @@ class LiveClient:
     async def end(self) -> None:
         """No more audio: every word is transcribed, then the iteration ends."""
         self._is_ended = True
+        self._tell_lost()
         self._say(wire.END_OF_AUDIO)
 
     def _say(self, message: bytes | str) -> None:
@@ -361,10 +365,13 @@ class LiveClient:
         if update.completed:
             self._settle(update.completed[-1].end)
 
-    def _tell_lost(self, start: int, end: int) -> None:
-        """Bytes that were never sent, and are not kept any longer."""
-        span = Dropped(self._position_of(start), self._position_of(end), "unsent")
-        update = Update(dropped=(span,), interim=self._interim)
+    def _tell_lost(self) -> None:
+        """Tell of audio that was never sent and is not kept any longer, as one span."""
+        if self._lost is None:
+            return
+        start, end = map(self._position_of, self._lost)
+        self._lost = None
+        update = Update(dropped=(Dropped(start, end, "unsent"),), interim=self._interim)
         self._news.append(Heard(update, self._now(), has_segments=False))
 
     def _now(self) -> float:

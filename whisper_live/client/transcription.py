@@ -289,7 +289,8 @@ class TranscriptionClient:
 
     Writes the subtitles to ``output_transcription_path`` and returns the text.
     ``enable_translation``, ``target_language``, the translation's callback and file,
-    and the diarization are accepted, as by the server, and do nothing.
+    the diarization, and the limits that scripts for 0.6 and 0.7 set, are accepted, as
+    by the server, and do nothing.
     ``mute_audio_playback`` changes nothing: files are never played.
     """
 
@@ -325,6 +326,8 @@ class TranscriptionClient:
         initial_prompt: str | None = None,
         vad_parameters: Mapping[str, Any] | None = None,
         *,
+        max_clients: int | None = None,
+        max_connection_time: int | None = None,
         key: str | None = None,
         ca: str | None = None,
     ) -> None:

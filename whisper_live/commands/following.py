@@ -171,14 +171,14 @@ async def follow(
 ) -> None:
     """Send what ``source`` gives and show what comes back, to the last word.
 
-    Raises ``WhisperLiveError`` where the server cannot go on, or gave up audio.
+    Raises ``WhisperLiveError`` where the server cannot go on, or audio has no text.
     """
     async with client, client.feeding(source):
         while (news := await client.hear()) is not None:
             view.take(news)
     view.end()
     if view.losses:
-        raise WhisperLiveError(f"the server gave up audio: {'; '.join(view.losses)}")
+        raise WhisperLiveError(f"not all has come out: {'; '.join(view.losses)}")
 
 
 @contextlib.contextmanager

@@ -487,6 +487,13 @@ class LimitConfig:
     idle_timeout_s: float = setting(
         60.0, "seconds without a byte after which a client is closed", low=1
     )
+    resume_s: float = setting(
+        60.0,
+        "seconds that a session waits for a client whose socket broke, if it asked for "
+        "that; it keeps its place; 0 lets nobody resume",
+        low=0,
+        high=600,
+    )
     handshake_timeout_s: float = setting(
         10.0, "seconds for the first message after connecting", low=0.5
     )

@@ -35,6 +35,8 @@ __all__ = ["Ingest"]
 # neither the detector's scratch memory nor one pool job grows with the message.
 _MOST_SAMPLES = 5 * SAMPLE_RATE // FRAME_SAMPLES * FRAME_SAMPLES
 
+_LONGEST_GAP = 30 * SAMPLE_RATE  # as in a container's times
+
 # Lossy codecs overshoot full scale by a few dB.  What is louder than this is not
 # audio in -1..1 (garbage, or integers sent as floats) and is clipped.
 _LOUDEST = 4.0
@@ -59,6 +61,8 @@ class Ingest:
         self._error: DecodeError | None = None  # raised once `_pending` is empty
         self._decode_s = 0.0  # spent since the last frames were handed over
         self._repairs: Counter[str] = Counter()
+        self._left_out = 0  # samples still to leave out
+        self._is_fresh = True  # no bytes have come since the start, or ``restart``
 
     @property
     def codec(self) -> str:
@@ -83,8 +87,36 @@ class Ingest:
             or len(self._pending) >= (1 if self._drained else FRAME_SAMPLES)
         )
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no bytes have come since the start, or since ``restart``."""
+        return self._is_fresh
+
+    def restart(self, decoder: StreamDecoder) -> None:
+        """Go on behind the last frames handed over, with a stream that begins anew.
+
+        What lies between, half a frame or half a cluster, is forgotten.
+        """
+        self._repairs += self._decoder.notes
+        self._decoder = decoder
+        self._pending = np.empty(0, dtype=np.float32)
+        self._finished = self._drained = False
+        self._is_dry = self._is_fresh = True
+        self._left_out = 0
+
+    def begin_at(self, offset: int) -> None:
+        """The stream begins so many samples behind where it is to go on.
+
+        What it repeats (``offset`` below 0) is left out; up to 30 s of gap are silence.
+        """
+        assert self._is_fresh, "a position comes before the audio"
+        self._left_out = max(-offset, 0)
+        gap = min(max(offset, 0), _LONGEST_GAP)
+        self._pending = np.zeros(gap, dtype=np.float32)
+
     def push(self, data: bytes) -> None:
         """Take the bytes of one message; ignored once the stream is over."""
+        self._is_fresh = False
         if not self._finished:
             self._feed(lambda: self._decoder.push(data))
 
@@ -138,6 +170,10 @@ class Ingest:
             if samples is None:
                 self._drained, self._is_dry = self._finished, True
                 break
+            if self._left_out:
+                left_out = min(self._left_out, len(samples))
+                self._left_out -= left_out
+                samples = samples[left_out:]
             parts.append(self._repair(samples))
             size += len(samples)
         if len(parts) > 1:

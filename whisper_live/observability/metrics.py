@@ -118,6 +118,17 @@ class Metrics:
         self._sessions_total = Counter(
             prefix + "sessions", "Sessions admitted since the start.", registry=at
         )
+        self._detached = Gauge(
+            prefix + "sessions_detached",
+            "Sessions that wait for a client whose socket broke.",
+            registry=at,
+        )
+        self._resumptions = _Labelled(
+            prefix + "resumptions",
+            "Sockets of such sessions that broke: resumed, expired or ended.",
+            "outcome",
+            at,
+        )
         self._rejected = _Labelled(
             prefix + "sessions_rejected",
             "Clients turned away before they had a session.",
@@ -276,6 +287,15 @@ class Metrics:
     def session_closed(self) -> None:
         """A session that was opened is over."""
         self._sessions.dec()
+
+    def session_detached(self) -> None:
+        """The socket of a session that can be resumed broke."""
+        self._detached.inc()
+
+    def session_attached(self, outcome: str) -> None:
+        """It waits no more: ``resumed``, ``expired``, or ``ended`` by the server."""
+        self._detached.dec()
+        self._resumptions.add(outcome)
 
     def session_rejected(self, reason: str) -> None:
         """A client was turned away: ``capacity``, ``overload``, ``auth``, ..."""

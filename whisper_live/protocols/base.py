@@ -25,13 +25,24 @@ __all__ = [
     "Close",
     "Hello",
     "Message",
+    "Position",
     "Protocol",
     "Renderer",
+    "ResumableProtocol",
+    "Resume",
     "for_model",
     "unmet",
 ]
 
 # ------------------------------------------------------------------ what a client says
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The wish to go on with a session whose socket broke."""
+
+    token: str
+    last_seq: int  # the newest message that was seen; 0 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class Hello:
     # None: raw float32 unless a container shows itself.
     audio_format: str | PcmFormat | None = None
     final_pass: bool = False
+    wants_resume: bool = False  # another socket may go on with its session
+    resume: Resume | None = None  # it comes to do that; the options are the session's
     is_first_message: bool = False  # what brought it says more, and is to be read too
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 
@@ -56,8 +69,15 @@ class Audio:
     data: bytes
 
 
-# All but audio is an event of the session as it stands.
-ClientMessage = Audio | Flush | Configure | EndOfAudio
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The audio that follows begins at this sample of the session."""
+
+    at: int
+
+
+# All but audio and positions is an event of the session as it stands.
+ClientMessage = Audio | Position | Flush | Configure | EndOfAudio
 
 
 def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOptions:
@@ -179,3 +199,31 @@ class Protocol(Renderer):
     @abc.abstractmethod
     def close(self, ending: Ending) -> Close:
         """How to close after ``end``."""
+
+
+class ResumableProtocol(Protocol):
+    """A protocol whose client can go on with its session on another socket."""
+
+    @abc.abstractmethod
+    def offer(self, token: str, wait_s: float) -> None:
+        """To be told with ``ready``: what the session is resumed with, and how soon."""
+
+    @abc.abstractmethod
+    def numbered(self, text: str, seq: int, received: int, decided: int) -> str:
+        """A message with its number and with how far audio was taken and decided."""
+
+    @abc.abstractmethod
+    def acknowledgement(self) -> Message:
+        """A message that says nothing else than what ``numbered`` adds."""
+
+    @abc.abstractmethod
+    def resumed(self, received: int, *, is_snapshot: bool) -> Message:
+        """Instead of ``ready``, on the next socket; never numbered."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> Message | None:
+        """All that can be told again at once; None where there is nothing."""
+
+    @abc.abstractmethod
+    def restarting(self, wait_s: float) -> Message:
+        """The server goes; another one may be asked in so many seconds."""

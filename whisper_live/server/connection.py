@@ -37,6 +37,8 @@ from whisper_live.protocols.base import (
     Hello,
     Message,
     Protocol,
+    ResumableProtocol,
+    Resume,
 )
 from whisper_live.server.access import Access, Caller
 from whisper_live.server.admission import Admission, Lease
@@ -44,6 +46,14 @@ from whisper_live.server.fitting import fitted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
+from whisper_live.server.resume import (
+    RESUME_UNKNOWN,
+    Change,
+    ResumableSocket,
+    Resumption,
+    Terms,
+    new_token,
+)
 from whisper_live.server.sender import Sender
 from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
@@ -65,6 +75,8 @@ __all__ = ["Connection", "Services"]
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
+# A daemon with a model that is on disk listens again after about so long.
+_BACK_AFTER_S = 2.0
 # What a websocket server closes by itself, and the kind under which it is counted.
 _BROKEN_RULES = {
     1002: "bad_frame",
@@ -86,6 +98,7 @@ class Services:
     detector: Callable[[], Detector]
     access: Access
     admission: Admission
+    resumption: Resumption
 
 
 class Connection:
@@ -100,7 +113,7 @@ class Connection:
         name: str,
         caller: Caller,
     ) -> None:
-        self._socket = socket
+        self._socket = ResumableSocket(socket)
         self._protocol = protocol
         self._services = services
         self._caller = caller
@@ -112,12 +125,16 @@ class Connection:
         self._model: Model | None = None  # from admission to the end
         self._driver: SessionDriver | None = None  # from the first message on
         self._receiver: Receiver | None = None
+        self._ingest: Ingest | None = None
+        self._token: str | None = None  # of a session that can be resumed
+        self._decided = 0  # all text of the audio before this was sent
+        self._is_handed_over = False  # the socket carries another session on
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
-        self._keepalive = Keepalive(socket)
+        self._keepalive = Keepalive(self._socket)
         self._sender = Sender(
-            socket,
+            self._socket,
             limit=services.config.limits.max_unsent,
             sent=lambda seconds: services.metrics.stage("emit", seconds),
         )
@@ -131,7 +148,12 @@ class Connection:
         """Serve the client; returns when its socket is closed."""
         try:
             message = await self._first_message()
-            lease, hello = await self._enter(message)
+            hello = self._protocol.read_hello(message)
+            self._identify(hello)
+            if hello.resume is not None:
+                await self._resume(hello.resume)
+                return
+            lease, hello = await self._enter(hello)
         except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
             await self._refuse(refusal)
             return
@@ -157,11 +179,18 @@ class Connection:
                 f"no handshake within {limit:g} s", kind="handshake_timeout"
             ) from None
 
-    async def _enter(self, message: str | bytes) -> tuple[Lease, Hello]:
+    async def _resume(self, asked: Resume) -> None:
+        """Give the socket to the session whose client this is, and wait for its end."""
+        resumption = self._services.resumption
+        self._is_handed_over = True
+        try:
+            await resumption.resume(asked, self._socket.newest, self._caller)
+        finally:
+            self._is_handed_over = False
+
+    async def _enter(self, hello: Hello) -> tuple[Lease, Hello]:
         """From the first message to a session with a place and a model."""
-        hello = self._protocol.read_hello(message)
         name = self._services.registry.choose(hello.model, hello.options.language)
-        self._identify(hello)
         admission = self._services.admission
         lease = admission.lease(self._caller, name, behind_s=self._behind_s)
         try:
@@ -244,7 +273,50 @@ class Connection:
             ended=self._end,
             record=self._record_step,
         )
+        if hello.wants_resume:
+            self._keep_for_return(hello)
         self._post(self._protocol.ready())
+
+    def _keep_for_return(self, hello: Hello) -> None:
+        """From now on the session outlives its socket, where the server allows that."""
+        resumption = self._services.resumption
+        protocol = self._protocol
+        if not resumption.wait_s or not isinstance(protocol, ResumableProtocol):
+            return
+
+        def restart() -> None:
+            assert self._ingest is not None, "who is read has an ingest"
+            self._ingest.restart(open_stream(hello.audio_format))
+
+        self._token = new_token()
+        protocol.offer(self._token, resumption.wait_s)
+        terms = Terms(
+            protocol,
+            wait_s=resumption.wait_s,
+            reached=self._reached,
+            restart=restart,
+            note=self._note_change,
+        )
+        self._socket.keep(terms)
+        key_name = self._caller.key_name
+        resumption.begin(self._token, self._socket, key_name=key_name)
+
+    def _reached(self) -> tuple[int, int]:
+        """Samples received, and those whose text has all been sent."""
+        assert self._driver is not None, "asked while there is a session"
+        session = self._driver.session
+        if self._sender.is_empty:
+            self._decided = session.received - session.undecided
+        return session.received, self._decided
+
+    def _note_change(self, change: Change) -> None:
+        self._log.info("%s", change)
+        if change == "detached":
+            self._metrics.session_detached()
+            return
+        self._metrics.session_attached(change)
+        if change == "expired":
+            self._reason = change
 
     def _start_recording(self, hello: Hello, now: float) -> None:
         if self._config.log.record:
@@ -261,6 +333,12 @@ class Connection:
         self._metrics.session_rejected(refusal.kind)
         # Not the detail, which may quote the client.
         log_refusal(self._log, refusal.kind, peer=self._caller.address)
+        if (
+            refusal.kind == RESUME_UNKNOWN
+            and not self._services.resumption.may_answer()
+        ):
+            await self._socket.close(refusal.close_code, refusal.kind)
+            return
         try:
             for message in self._protocol.complain(refusal):
                 await self._socket.send(message.text)
@@ -277,6 +355,9 @@ class Connection:
 
     async def drain_and_wait(self) -> None:
         """The server stops: flush what was received, close with 1012, be gone."""
+        if self._is_handed_over:  # the other session's affair
+            await self._socket.wait_closed()
+            return
         if self._receiver is None:
             await self.leave()
             return
@@ -292,7 +373,8 @@ class Connection:
 
     async def leave(self) -> None:
         """Close with 1012 now, whatever has not been said yet."""
-        await self._socket.close(1012, "service restart")
+        if not self._is_handed_over:
+            await self._socket.close(1012, "service restart")
 
     # ---------------------------------------------------------------------- the session
 
@@ -306,7 +388,9 @@ class Connection:
             peer=caller.address,
             key=caller.key_name,
         )
-        ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
+        ingest = self._ingest = Ingest(
+            open_stream(hello.audio_format), self._services.detector()
+        )
         receiver = self._receiver = Receiver(
             self._socket,
             self._protocol,
@@ -318,6 +402,8 @@ class Connection:
             take=self._take,
             ended=self._sender.peer_ended,
             first=first,
+            is_away=lambda: self._socket.is_detached,
+            received=lambda: self._reached()[0],
         )
         self._metrics.options_ignored(len(hello.ignored))
         if hello.final_pass or self._config.stream.final_pass:
@@ -342,10 +428,13 @@ class Connection:
                 self._closing.cancel()
             if self._final_pass is not None:
                 self._final_pass.close()
+            if self._token is not None:
+                self._services.resumption.end(self._token)
+            self._socket.release()
             self._account(ingest)
             # It refers back: with it all of this, samples included, would stay until
             # the collector's next full round, hundreds of sessions later.
-            self._receiver = self._driver = None
+            self._receiver = self._driver = self._ingest = None
 
     async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
         """What a session cannot do without: where it fails, the session does."""
@@ -447,6 +536,9 @@ class Connection:
     def _follow_up(self, session: Session) -> None:
         """What follows from the session's new state."""
         self._post(self._protocol.reached(session.received - session.undecided))
+        if self._socket.acknowledgement_is_due and self._sender.is_empty:
+            assert isinstance(self._protocol, ResumableProtocol), "it is kept"
+            self._post([self._protocol.acknowledgement()])
         self._held.worker.speaking(session.name, session.is_speaking)
         if self._receiver is not None:
             self._receiver.go_on(
@@ -482,6 +574,11 @@ class Connection:
     def _end(self, ending: Ending) -> None:
         """Close as the session says, or say first what went wrong."""
         self._post(self._protocol.end(ending))
+        if ending is Ending.RESTARTING and isinstance(
+            self._protocol, ResumableProtocol
+        ):
+            if self._token is not None:
+                self._post([self._protocol.restarting(_BACK_AFTER_S)])
         if self._failure is not None:
             self._close_failed(self._failure)
             return

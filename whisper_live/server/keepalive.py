@@ -13,7 +13,9 @@ from collections.abc import Iterator
 
 from whisper_live.server.socket import Socket, SocketClosed
 
-__all__ = ["Keepalive"]
+__all__ = ["NO_ANSWER", "Keepalive"]
+
+NO_ANSWER = "no answer to pings"  # why a dead socket is closed
 
 _INTERVAL_S = 10.0
 _TIMEOUT_S = 20.0  # a busy browser tab answers late; a dead one never
@@ -41,7 +43,7 @@ class Keepalive:
             while True:
                 await asyncio.sleep(_INTERVAL_S)
                 if not await self._answers() and self._heard_nothing():
-                    await self._socket.close(1011, "no answer to pings")
+                    await self._socket.close(1011, NO_ANSWER)
                     return
 
     async def _answers(self) -> bool:

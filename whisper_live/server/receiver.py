@@ -26,6 +26,7 @@ from whisper_live.observability.metrics import Metrics
 from whisper_live.protocols.base import (
     Audio,
     ClientMessage,
+    Position,
     Protocol,
 )
 from whisper_live.server.backlog import Backlog
@@ -68,8 +69,16 @@ class Receiver:
         take: Callable[[Event], None],
         ended: asyncio.Event,
         first: str | bytes | None = None,
+        is_away: Callable[[], bool] = lambda: False,
+        received: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``first`` is a message that was received already."""
+        """``first`` is a message that was received already.
+
+        ``is_away`` tells whether a client is waited for whose socket broke: it is not
+        idle.  ``received`` are the samples that the session has been given.
+        """
+        self._is_away = is_away
+        self._received = received
         self._first = first
         self._socket = socket
         self._protocol = protocol
@@ -136,6 +145,8 @@ class Receiver:
         left, left_bytes = RECEIVE_QUEUE[0], _ONE_READ_BYTES  # once reading is to end
         while left > 0 or left_bytes > 0:
             if (message := await self._next()) is None:
+                if self._end_by is None and self._is_away():
+                    continue
                 break
             # Of short messages thousands may be there already: each gives way.
             await asyncio.sleep(0)
@@ -149,6 +160,8 @@ class Receiver:
                         return said
                 case Flush() | Configure() if self._is_wanted:
                     self._take(said)
+                case Position(at) if self._is_wanted:
+                    self._begin_at(at)
                 case Audio(data) if self._is_wanted:
                     await self._take_in(data)
             if text_s := _text_s(message, said):
@@ -158,6 +171,13 @@ class Receiver:
             idle = self._limits.idle_timeout_s
             raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
         return Drain()
+
+    def _begin_at(self, at: int) -> None:
+        if not self._ingest.is_fresh:
+            raise ProtocolError(
+                "a position must come before the socket's first audio", kind="position"
+            )
+        self._ingest.begin_at(at - self._received())
 
     def _understand(self, message: str | bytes) -> ClientMessage | None:
         """The message, read; None for nonsense that is not wanted any more."""

@@ -58,6 +58,11 @@ class Sender:
         self._filled.set()
         return True
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all messages that were posted are sent, or being sent."""
+        return not self._items or isinstance(self._items[0], Close)
+
     def abandon(self) -> None:
         """Nobody is there any more: ``run`` returns."""
         self._is_abandoned = True

@@ -45,6 +45,7 @@ from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.http.port import HttpPort
 from whisper_live.server.receiver import RECEIVE_QUEUE
+from whisper_live.server.resume import Resumption
 from whisper_live.server.socket import (
     CLOSE_TIMEOUT_S,
     CONTROL_BURST,
@@ -212,6 +213,7 @@ class Server:
             detector=detector,
             access=self._access,
             admission=self._admission,
+            resumption=Resumption(wait_s=config.limits.resume_s, clock=self._loop.time),
         )
         self._wyoming = self._for_wyoming(wyoming) if wyoming is not None else None
         self._http: HttpPort | None = None

@@ -65,6 +65,10 @@ class Socket(Protocol):
     def own_close_code(self) -> int:
         """The code that it was closed with from this end; 0 if the peer closed it."""
 
+    @property
+    def peer_close_code(self) -> int:
+        """The code that came from the peer, first or as its answer; 0 if none did."""
+
 
 class WebSocket:
     """A ``Socket`` carried by websockets' server."""
@@ -121,6 +125,12 @@ class WebSocket:
         if closed.sent is None or closed.rcvd_then_sent:
             return 0
         return closed.sent.code
+
+    @property
+    def peer_close_code(self) -> int:
+        """See ``Socket``."""
+        close = self._connection.protocol.close_rcvd
+        return 0 if close is None else close.code
 
 
 async def _answer(pong: Awaitable[float]) -> float:

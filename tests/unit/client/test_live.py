@@ -411,7 +411,7 @@ async def test_a_live_stream_gives_up_the_oldest_and_says_so() -> None:
             await live.end()
             events = await all_events(live)
     gaps = [event for event in events if isinstance(event, Gap)]
-    assert gaps == [Gap(0.0, 1.0, "unsent"), Gap(1.0, 2.0, "unsent")]
+    assert gaps == [Gap(0.0, 2.0, "unsent")], "one, however many pieces it had"
     assert peers[1].audio == second(2) + second(3)
     heard = [event for event in events if isinstance(event, Segment)]
     assert [(each.start_s, each.end_s) for each in heard] == [(2.25, 3.5)]

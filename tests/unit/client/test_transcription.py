@@ -112,6 +112,8 @@ async def test_every_wish_of_the_constructor_reaches_the_server(tmp_path: Path) 
             word_timestamps=True,
             initial_prompt="Jane Doe",
             vad_parameters={"threshold": 0.6},
+            max_clients=4,  # of 0.7, which no server takes from a client any more
+            max_connection_time=600,
         )
 
     path = recorded(tmp_path / "a.wav", silence(0.1))

@@ -13,7 +13,7 @@ from whisper_live.audio import s_to_samples
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import HandshakeError, Overloaded, ProtocolError
 from whisper_live.inference.types import Word
-from whisper_live.protocols.base import Audio, Close, Message
+from whisper_live.protocols.base import Audio, Close, Message, Position
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.session.events import Configure, EndOfAudio, Flush
@@ -470,3 +470,67 @@ def test_nonsense_changes_nothing_and_is_named(change: dict[str, Any]) -> None:
         one.read(json.dumps({"type": "configure", **change}))
     assert caught.value.kind == "configure" and next(iter(change)) in str(caught.value)
     assert one.read(json.dumps({"type": "configure"})) == Configure(hello.options)
+
+
+# ------------------------------------------------------------------------- resuming
+
+
+def resumable(**options: Any) -> WhisperLive:
+    one = wire(**options)
+    one.offer("secret", 60.0)
+    return one
+
+
+def test_a_session_that_can_be_resumed_is_offered_it() -> None:
+    (ready,) = resumable().ready()
+    assert json.loads(ready.text) == {
+        "uid": "u",
+        "message": "SERVER_READY",
+        "backend": "faster_whisper",
+        "resume_token": "secret",
+        "resume_s": 60.0,
+    }
+
+
+def test_a_number_and_positions_go_into_any_message() -> None:
+    one = resumable()
+    text = one.numbered(one.acknowledgement().text, 7, 1024, 512)
+    assert text == '{"uid":"u","seq":7,"received":1024,"decided":512}'
+
+
+def test_a_snapshot_has_what_messages_repeat_no_more() -> None:
+    one = resumable(send_last_n_segments=1)
+    assert one.snapshot() is None
+    for at in range(3):
+        one.render(Update(completed=(done(at, at + 1, f" w{at}"),)))
+    one.render(Update(interim=replace(done(3, 4, " w3"), completed=False)))
+    shown = one.snapshot()
+    assert shown is not None
+    segments = json.loads(shown.text)["segments"]
+    assert [s["text"] for s in segments] == [" w0", " w1", " w2", " w3"]
+    assert [s["completed"] for s in segments] == [True, True, True, False]
+
+
+def test_a_snapshot_has_the_newest_500_segments() -> None:
+    one = resumable()
+    for at in range(510):
+        one.render(Update(completed=(done(at, at + 1, f" w{at}"),)))
+    shown = one.snapshot()
+    assert shown is not None
+    segments = json.loads(shown.text)["segments"]
+    assert [s["text"] for s in segments] == [f" w{at}" for at in range(10, 510)]
+
+
+@pytest.mark.parametrize("at", ["-1", '"1"', "null", "true", "1e30", "[]"])
+def test_a_position_that_makes_no_sense(at: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        resumable().read(f'{{"type": "position", "at": {at}}}')
+    assert caught.value.kind == "position"
+
+
+def test_a_position_is_nothing_to_who_cannot_resume() -> None:
+    message = '{"type": "position", "at": 512}'
+    assert resumable().read(message) == Position(512)
+    with pytest.raises(ProtocolError) as caught:
+        wire().read(message)
+    assert caught.value.kind == "text_message"

@@ -26,7 +26,7 @@ class Full:
     """A socket whose messages have all come already; no read of it has to wait."""
 
     peer = "local"
-    own_close_code = 0
+    own_close_code = peer_close_code = 0
 
     def __init__(self, messages: Iterable[str | bytes]) -> None:
         self._messages = iter(messages)

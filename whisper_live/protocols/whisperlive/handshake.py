@@ -16,7 +16,7 @@ from whisper_live.config.latency import LATENCIES, Latency
 from whisper_live.config.model import SpeechConfig, StreamConfig
 from whisper_live.errors import HandshakeError
 from whisper_live.inference.types import Task
-from whisper_live.protocols.base import Hello, for_model
+from whisper_live.protocols.base import Hello, Resume, for_model
 from whisper_live.protocols.languages import (
     DETECT,
     LANGUAGES,
@@ -57,6 +57,8 @@ CHANGEABLE = (
 
 _MAX_UID_CHARS = 256  # it is echoed in every message
 _MAX_NAME_CHARS = 256
+_MAX_TOKEN_CHARS = 256
+_MAX_SEQ = 1 << 53  # what JavaScript counts exactly
 _MAX_PROMPT_CHARS = 4096  # Whisper reads 224 tokens of it
 _MAX_IGNORED_NAMES = 8
 
@@ -104,6 +106,8 @@ class ClientOptions:
     turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
+    wants_resume: bool = False  # another socket may go on with this session
+    resume: Resume | None = None  # it comes to go on with one
     # Texts that were too long, and a sentence about each.
     shortened: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()  # keys that we know but have not built or shortened
@@ -133,6 +137,8 @@ class ClientOptions:
             model=self.model,
             audio_format=self.audio_format,
             final_pass=self.final_pass,
+            wants_resume=self.wants_resume,
+            resume=self.resume,
             ignored=self.ignored,
         )
 
@@ -195,6 +201,8 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         turn_events=keys.flag("turn_events", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
+        wants_resume=keys.flag("resume", False),
+        resume=_parse_resume(keys),
         shortened=shortened,
         ignored=(
             *(name for name in _NOT_BUILT if keys.wanted(name)),
@@ -238,6 +246,15 @@ def _parse_language(keys: LenientObject) -> str | None:
     if code is None:
         raise HandshakeError(unknown_language(given), kind="handshake_language")
     return code
+
+
+def _parse_resume(keys: LenientObject) -> Resume | None:
+    token = keys.text("resume_token")
+    if not token:
+        return None
+    if len(token) > _MAX_TOKEN_CHARS:
+        raise keys.nonsense("resume_token", "a token of this server")
+    return Resume(token, round(keys.number("last_seq", 0, 0, _MAX_SEQ)))
 
 
 def _parse_repeated(keys: LenientObject) -> int:

@@ -17,12 +17,16 @@ from whisper_live.session.updates import (
 )
 
 __all__ = [
+    "acknowledgement",
     "disconnect",
     "encode",
     "error",
     "final_transcript",
     "is_end_of_audio",
     "language",
+    "numbered",
+    "restarting",
+    "resumed",
     "segment",
     "segments",
     "server_ready",
@@ -55,6 +59,38 @@ def encode(message: Mapping[str, Any] | Sequence[Any]) -> str:
 def server_ready(uid: str) -> dict[str, Any]:
     """Admitted, and the model is warm; must be the first message of a session."""
     return {"uid": uid, "message": "SERVER_READY", "backend": BACKEND}
+
+
+def resumed(
+    uid: str, token: str, wait_s: float, received: int, is_snapshot: bool
+) -> dict[str, Any]:
+    """The session goes on, and where; the first message of a socket that resumes."""
+    return {
+        **server_ready(uid),
+        "resumed": True,
+        "resume_token": token,
+        "resume_s": wait_s,
+        "received": received,
+        "snapshot": is_snapshot,
+    }
+
+
+def numbered(text: str, seq: int, received: int, decided: int) -> str:
+    """An encoded message with three keys more: its number, samples taken and decided.
+
+    Not by way of a dict: a message of 128 KiB would cost 1 ms each time.
+    """
+    return f'{text[:-1]},"seq":{seq},"received":{received},"decided":{decided}}}'
+
+
+def acknowledgement(uid: str) -> dict[str, Any]:
+    """A message for the keys that ``numbered`` adds."""
+    return {"uid": uid}
+
+
+def restarting(uid: str, wait_s: float) -> dict[str, Any]:
+    """The server goes; it may be asked again in so many seconds."""
+    return {"uid": uid, "restarting": wait_s}
 
 
 def wait(uid: str, minutes: float) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from whisper_live.protocols.base import (
     Close,
     Hello,
     Message,
-    Protocol,
+    Position,
+    ResumableProtocol,
 )
 from whisper_live.protocols.lenient_json import load_object
 from whisper_live.protocols.whisperlive import messages
@@ -65,7 +66,7 @@ _CLOSES = {
 }
 
 
-class WhisperLive(Protocol):
+class WhisperLive(ResumableProtocol):
     """Speaks with one client; ``options`` are known from its handshake on."""
 
     def __init__(
@@ -86,6 +87,9 @@ class WhisperLive(Protocol):
         self._dropped: list[Dropped] = []  # spans that no message has told yet
         self._warnings: dict[str, str] = {}  # that are to be told, by keys
         self._unmet: Mapping[str, str] = {}  # as they were told last
+        self._offered: tuple[str, float] | None = None  # if it can resume
+        self._retold: deque[str] = deque()  # completed segments, for a snapshot
+        self._retold_characters = 0
         if options is not None:
             self._begin(options)
 
@@ -110,8 +114,9 @@ class WhisperLive(Protocol):
     def read(self, message: str | bytes) -> ClientMessage:
         """See ``Protocol``.
 
-        Audio and the end mark, or as text ``{"type": "flush"}`` and ``{"type":
-        "configure", ...}`` with keys of the handshake.
+        Audio and the end mark, or as text ``{"type": "flush"}``, ``{"type":
+        "configure", ...}`` with keys of the handshake, and from who can resume
+        ``{"type": "position", "at": ...}``.
         """
         if messages.is_end_of_audio(message):
             return EndOfAudio()
@@ -123,6 +128,8 @@ class WhisperLive(Protocol):
                 return Flush()
             if values.get("type") == "configure":
                 return self._configure(values)
+            if values.get("type") == "position" and self._offered is not None:
+                return _position(values.get("at"))
         except HandshakeError as error:
             if error.kind not in ("handshake_json", "handshake_object"):
                 raise ProtocolError(error.detail, kind="configure") from error
@@ -149,7 +156,42 @@ class WhisperLive(Protocol):
 
     def ready(self) -> list[Message]:
         """SERVER_READY, which must be the first message of a session."""
-        return [_message(messages.server_ready(self._uid)), *self._warn()]
+        content = messages.server_ready(self._uid)
+        if self._offered is not None:
+            token, wait_s = self._offered
+            content |= {"resume_token": token, "resume_s": wait_s}
+        return [_message(content), *self._warn()]
+
+    def offer(self, token: str, wait_s: float) -> None:
+        """See ``ResumableProtocol``."""
+        self._offered = (token, wait_s)
+
+    def numbered(self, text: str, seq: int, received: int, decided: int) -> str:
+        """See ``ResumableProtocol``."""
+        return messages.numbered(text, seq, received, decided)
+
+    def acknowledgement(self) -> Message:
+        """See ``ResumableProtocol``."""
+        return _message(messages.acknowledgement(self._uid))
+
+    def resumed(self, received: int, *, is_snapshot: bool) -> Message:
+        """See ``ResumableProtocol``."""
+        assert self._offered is not None, "who resumes was offered it"
+        return _message(
+            messages.resumed(self._uid, *self._offered, received, is_snapshot)
+        )
+
+    def snapshot(self) -> Message | None:
+        """See ``ResumableProtocol``: completed segments and the partial."""
+        partial = self._partial
+        if not self._retold and partial is None:
+            return None
+        shown = None if partial is None else messages.segment(partial)
+        return Message(messages.segments(self._uid, self._retold, shown))
+
+    def restarting(self, wait_s: float) -> Message:
+        """See ``ResumableProtocol``."""
+        return _message(messages.restarting(self._uid, wait_s))
 
     def render(self, update: Update) -> list[Message]:
         """See ``Renderer``."""
@@ -236,6 +278,16 @@ class WhisperLive(Protocol):
             or self._repeated_characters > _MOST_REPEATED_CHARACTERS
         ):
             self._repeated_characters -= len(self._repeated.popleft())
+        if self._offered is not None:
+            self._keep_for_snapshot(new)
+
+    def _keep_for_snapshot(self, new: Sequence[str]) -> None:
+        self._retold += new
+        self._retold_characters += sum(map(len, new))
+        while self._retold_characters > _MOST_REPEATED_CHARACTERS or (
+            len(self._retold) > MAX_REPEATED_SEGMENTS
+        ):
+            self._retold_characters -= len(self._retold.popleft())
 
     def _drop(self, span: Dropped) -> None:
         if self._dropped:
@@ -255,6 +307,12 @@ class WhisperLive(Protocol):
             timings=messages.stage_timings(timings) if self._wants_timings else None,
         )
         return Message(text, replaceable and not dropped)
+
+
+def _position(at: Any) -> Position:
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < 2**53:
+        raise ProtocolError("a position needs a sample in at", kind="position")
+    return Position(round(at))
 
 
 def _message(content: Mapping[str, Any]) -> Message:

@@ -172,3 +172,11 @@ class AiohttpSocket:
     def own_close_code(self) -> int:
         """See ``Socket``."""
         return self._own_close_code
+
+    @property
+    def peer_close_code(self) -> int:
+        """See ``Socket``."""
+        # aiohttp has its own close for answered once it is written, while somebody
+        # reads; 1006 is a connection that broke.
+        code = self.response.close_code
+        return 0 if code is None or code == 1006 else int(code)

@@ -419,3 +419,8 @@ class Utterance:
     def own_close_code(self) -> int:
         """See ``Socket``."""
         return self._code
+
+    @property
+    def peer_close_code(self) -> int:
+        """See ``Socket``: this wire has no codes."""
+        return 0

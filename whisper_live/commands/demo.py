@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import difflib
 import statistics
 import sys
 from collections.abc import Sequence
@@ -33,8 +32,9 @@ from whisper_live.testing.load.measure import measure
 from whisper_live.testing.load.sessionlog import Arrived, Sent, SessionLog
 from whisper_live.testing.recordings import ShippedRecording, shipped
 from whisper_live.text.counted import counted
+from whisper_live.text.difference import difference
 
-__all__ = ["difference", "run"]
+__all__ = ["run"]
 
 REAL = "tiny.en"
 # tiny.en reads the recording without a mistake on the machines that it was tried on;
@@ -134,13 +134,3 @@ def _latency(recording: ShippedRecording, arrivals: Sequence[Arrival]) -> str:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def difference(expected: str, heard: str) -> str:
-    """The text with what is wrong in it marked; empty if the words are the same."""
-    said, got = bare_words(expected), bare_words(heard)
-    if said == got:
-        return ""
-    marks = {"  ": "{}", "- ": "[-{}-]", "+ ": "{{+{}+}}"}
-    lines = (line for line in difflib.ndiff(said, got) if line[:2] in marks)
-    return " ".join(marks[line[:2]].format(line[2:]) for line in lines)

@@ -9,7 +9,6 @@ import pytest
 
 from whisper_live import cli
 from whisper_live.client.captions import Caption
-from whisper_live.commands.demo import difference
 from whisper_live.commands.screen import Screen
 from whisper_live.commands.stream import recording_chunks
 
@@ -140,14 +139,3 @@ def test_a_file_that_is_no_audio_is_found_before_a_server_is_asked(
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"whisper-live: {path}: The file is not audio or video")
     assert complaint.count("\n") == 1
-
-
-def test_case_and_punctuation_are_not_words() -> None:
-    assert difference("Turn on the light, please!", "turn ON the light please.") == ""
-    assert difference("don't", "don't.") == ""
-
-
-def test_every_wrong_word_is_shown() -> None:
-    assert difference("open the door", "open a door now") == (
-        "open [-the-] {+a+} door {+now+}"
-    )

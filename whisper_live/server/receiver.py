@@ -182,7 +182,8 @@ class Receiver:
                 "a position must come before the socket's first audio", kind="position"
             )
         self._ingest.begin_at(at - self._received())
-        await self._take_in(partial(self._ingest.push, b""))
+        if self._ingest.has_more:  # the gap
+            await self._take_in(lambda: None)
 
     def _understand(self, message: str | bytes) -> ClientMessage | None:
         """The message, read; None for nonsense that is not wanted any more."""

@@ -1,7 +1,7 @@
 """The examples for LiveKit and Pipecat, in the real frameworks, against this server.
 
 Language model and speech are stand-ins.  They need ``pip install -e '.[agents]'``, and
-are left out where that is not done.
+are left out where that is not done, but not with ``WITH_AGENTS=1``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aiohttp import web
 
 from tests.docs.pages import ROOT
 from tests.e2e.support import running, with_http
-from tests.protocol.test_voice_agents import base
+from tests.protocol.test_voice_agents import base, needed
 from whisper_live.audio import SAMPLE_RATE
 from whisper_live.testing.chat import Chat, serving
 from whisper_live.testing.marks import write_speech
@@ -85,7 +85,7 @@ async def close_clients() -> None:
 
 
 async def test_pipecat_answers_aloud() -> None:
-    pytest.importorskip("pipecat.services.openai.stt")
+    needed("pipecat.services.openai.stt")
     from pipecat.frames import frames
     from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
     from pipecat.workers.runner import WorkerRunner
@@ -129,7 +129,7 @@ async def test_pipecat_answers_aloud() -> None:
 
 
 async def test_livekit_answers_aloud() -> None:
-    pytest.importorskip("livekit.plugins.openai")
+    needed("livekit.plugins.openai")
     from livekit import rtc
     from livekit.agents import Agent
     from livekit.agents.voice.io import (

@@ -22,8 +22,8 @@ _MOST_CHARACTERS = 1 << 19  # unsent; a message has a quarter of this at most
 class Sender:
     """Sends in order; ``sent`` is told how long each message took (s).
 
-    ``sent`` must not lead back to the sender's owner, or both would stay in memory until
-    the collector comes.
+    ``sent`` must not lead back to the sender's owner, or both would stay in memory
+    until the collector comes.
     """
 
     def __init__(

@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, samples_to_s
-from whisper_live.config.model import Config
 from whisper_live.errors import (
     ClientError,
     EngineUnavailable,
@@ -27,11 +25,10 @@ from whisper_live.errors import (
     Overloaded,
     WhisperLiveError,
 )
-from whisper_live.inference.model_registry import Model, ModelRegistry
+from whisper_live.inference.model_registry import Model
 from whisper_live.inference.types import Outcome
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
-from whisper_live.observability.metrics import Metrics
 from whisper_live.observability.session_log import SessionLog, log_refusal
 from whisper_live.offline.final_pass import FinalPass
 from whisper_live.protocols.base import (
@@ -42,10 +39,10 @@ from whisper_live.protocols.base import (
     ResumableProtocol,
     Resume,
 )
-from whisper_live.server.access import Access, Caller
-from whisper_live.server.admission import Admission, Lease
+from whisper_live.server.access import Caller
+from whisper_live.server.admission import Lease
 from whisper_live.server.fitting import fitted
-from whisper_live.server.handover import HandedOver, StateFolder, shifted
+from whisper_live.server.handover import HandedOver, shifted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
@@ -54,12 +51,12 @@ from whisper_live.server.resume import (
     Change,
     NoSocket,
     ResumableSocket,
-    Resumption,
     Terms,
     new_token,
 )
-from whisper_live.server.rooms import Publication, Rooms
+from whisper_live.server.rooms import Publication
 from whisper_live.server.sender import Sender
+from whisper_live.server.services import Services
 from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
 from whisper_live.session.events import (
@@ -73,9 +70,8 @@ from whisper_live.session.events import (
 from whisper_live.session.options import SessionOptions
 from whisper_live.session.session import Session, State
 from whisper_live.session.updates import Ending, Update
-from whisper_live.vad.silero import Detector
 
-__all__ = ["Connection", "Services"]
+__all__ = ["Connection"]
 
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
@@ -89,23 +85,6 @@ _BROKEN_RULES = {
     1008: "control_frames",
     1009: "message_too_big",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all connections of a server share."""
-
-    config: Config
-    registry: ModelRegistry
-    metrics: Metrics
-    pool: Executor
-    ids: Iterator[int]  # request ids
-    detector: Callable[[], Detector]
-    access: Access
-    admission: Admission
-    resumption: Resumption
-    rooms: Rooms
-    state: StateFolder | None = None  # where sessions wait for the next daemon
 
 
 class Connection:

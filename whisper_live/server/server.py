@@ -44,13 +44,14 @@ from whisper_live.rate_limit import RateLimit
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
 from whisper_live.server.admission import Admission
 from whisper_live.server.certificate import Certificate
-from whisper_live.server.connection import Connection, Services
+from whisper_live.server.connection import Connection
 from whisper_live.server.handover import HandedOver, StateFolder
 from whisper_live.server.http.port import HttpPort
 from whisper_live.server.process_limits import most_open_files
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.resume import NoSocket, Resumption
 from whisper_live.server.rooms import Rooms
+from whisper_live.server.services import Services
 from whisper_live.server.socket import (
     CLOSE_TIMEOUT_S,
     CONTROL_BURST,

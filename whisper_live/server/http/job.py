@@ -41,10 +41,10 @@ from whisper_live.protocols import openai_rest as rest
 from whisper_live.protocols.base import Message
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.protocols.openai_rest import Result, Wishes
-from whisper_live.server.connection import Services
 from whisper_live.server.fitting import fitted
 from whisper_live.server.http.upload import Upload, read_upload
 from whisper_live.server.http.webhook import deliver
+from whisper_live.server.services import Services
 from whisper_live.session.updates import Ending, Update
 from whisper_live.session.window import UNREAD
 

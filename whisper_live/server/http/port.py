@@ -42,7 +42,6 @@ from whisper_live.server.access import (
     Denied,
     shown_key,
 )
-from whisper_live.server.connection import Services
 from whisper_live.server.http import openapi
 from whisper_live.server.http.pages import Pages
 from whisper_live.server.http.requests import Requests, limit_unread
@@ -51,6 +50,7 @@ from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
 from whisper_live.server.quota import Quota
+from whisper_live.server.services import Services
 from whisper_live.server.socket import READ_BYTES, Socket
 
 __all__ = ["HttpPort"]

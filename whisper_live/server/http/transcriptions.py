@@ -19,9 +19,9 @@ from whisper_live.errors import WhisperLiveError
 from whisper_live.inference.types import Task
 from whisper_live.server.access import Caller
 from whisper_live.server.admission import Admission
-from whisper_live.server.connection import Services
 from whisper_live.server.http.job import Job, restarting
 from whisper_live.server.quota import Quota
+from whisper_live.server.services import Services
 
 __all__ = ["Transcriptions"]
 

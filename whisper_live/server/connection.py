@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, samples_to_s
+from whisper_live.audio import samples_to_s
 from whisper_live.errors import (
     ClientError,
     EngineUnavailable,
@@ -44,6 +44,7 @@ from whisper_live.server.admission import Lease
 from whisper_live.server.fitting import fitted
 from whisper_live.server.handover import HandedOver, shifted
 from whisper_live.server.keepalive import Keepalive
+from whisper_live.server.keeper import Keeper
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recorder
 from whisper_live.server.resume import (
@@ -51,8 +52,6 @@ from whisper_live.server.resume import (
     Change,
     NoSocket,
     ResumableSocket,
-    Terms,
-    new_token,
 )
 from whisper_live.server.rooms import Publication
 from whisper_live.server.sender import Sender
@@ -76,8 +75,6 @@ __all__ = ["Connection"]
 # A status sent right before the close is missed by WhisperLive's client, which then
 # hangs (websocket-client 1.8) or spins; 2 s are enough for it to be seen.
 _REFUSAL_HOLD_S = 2.0
-# A daemon with a model that is on disk listens again after about so long.
-_BACK_AFTER_S = 2.0
 # What a websocket server closes by itself, and the kind under which it is counted.
 _BROKEN_RULES = {
     1002: "bad_frame",
@@ -111,13 +108,6 @@ class Connection:
         self._model: Model | None = None  # from admission to the end
         self._driver: SessionDriver | None = None  # from the first message on
         self._receiver: Receiver | None = None
-        self._ingest: Ingest | None = None
-        self._token: str | None = None  # of a session that can be resumed
-        self._decided = 0  # all text of the audio before this was sent
-        self._back_until = 0.0  # loop time for a client's audio, after it came back
-        self._restored: HandedOver | None = None  # it began under another daemon
-        self._offset = 0  # where in that session this one begins
-        self._undecided = SampleBuffer()  # what the next daemon would need
         self._is_handed_over = False  # the socket carries another session on
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
@@ -129,6 +119,7 @@ class Connection:
             limit=services.config.limits.max_unsent,
             sent=partial(services.metrics.stage, "emit"),
         )
+        self._keeper = Keeper(self._socket, self._sender, services, self._log)
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
         self._reason = "peer gone"
@@ -160,7 +151,7 @@ class Connection:
         """
         protocol = self._protocol
         assert isinstance(protocol, ResumableProtocol), "others hand nothing over"
-        self._restored, self._offset = session, session.start
+        self._keeper.continue_from(session)
         hello = protocol.read_hello(json.dumps(session.handshake))
         lease, hello = await self._enter(replace(hello, wants_resume=True))
         protocol.retell(session.told)
@@ -288,58 +279,20 @@ class Connection:
             ended=self._end,
             record=self._record_step,
         )
+        self._keeper.begin(session)
         if hello.wants_resume:
-            self._keep_for_return(hello)
+            changed = self._follow_change
+            self._keeper.keep(self._protocol, self._caller, changed=changed)
         ready = self._protocol.ready()
-        if self._restored is None:
+        if not self._keeper.is_continued:
             self._post(ready)
 
-    def _keep_for_return(self, hello: Hello) -> None:
-        """From now on the session outlives its socket, where the server allows that."""
-        resumption = self._services.resumption
-        protocol = self._protocol
-        if not resumption.wait_s or not isinstance(protocol, ResumableProtocol):
-            return
-
-        def restart() -> None:
-            assert self._ingest is not None, "who is read has an ingest"
-            self._ingest.restart(open_stream(hello.audio_format))
-
-        before = self._restored
-        self._token = new_token() if before is None else before.token
-        protocol.offer(self._token, resumption.wait_s)
-        terms = Terms(
-            protocol,
-            wait_s=resumption.wait_s,
-            reached=self._reached,
-            restart=restart,
-            note=self._note_change,
-        )
-        # The number behind the newest: what was not sent is told as a snapshot.
-        self._socket.keep(terms, seq=0 if before is None else before.seq + 1)
-        key_name = self._caller.key_name
-        resumption.begin(self._token, self._socket, key_name=key_name)
-
-    def _reached(self) -> tuple[int, int]:
-        """Samples received, and those whose text has all been sent."""
-        assert self._driver is not None, "asked while there is a session"
-        session = self._driver.session
-        if self._sender.is_empty:
-            self._decided = self._offset + session.received - session.undecided
-        return self._offset + session.received, self._decided
-
-    def _note_change(self, change: Change) -> None:
-        self._log.info("%s", change)
-        if change in ("detached", "resumed"):
-            assert self._driver is not None, "before its end a session is driven"
-            self._back_until = self._loop.time() + self._config.stream.stall_flush_s
-            self._arm(self._driver.session)
-        if change == "detached":
-            self._metrics.session_detached()
-            return
-        self._metrics.session_attached(change)
+    def _follow_change(self, change: Change) -> None:
+        """The client is away, or back, or will not come any more."""
         if change == "expired":
             self._reason = change
+        elif change != "ended":
+            self._arm()
 
     def _start_recording(self, hello: Hello, now: float) -> None:
         if self._config.log.record:
@@ -398,36 +351,11 @@ class Connection:
 
     async def _hand_over(self) -> bool:
         """Leave the session to the next daemon; False where it must end here."""
-        folder, token = self._services.state, self._token
-        if folder is None or token is None or self._failure or self._final_pass:
+        if self._failure or self._final_pass or not self._keeper.can_hand_over:
             return False
-        protocol, driver = self._protocol, self._driver
-        assert isinstance(protocol, ResumableProtocol), "it has a token"
-        assert driver is not None, "a session is driven to its end"
-        with contextlib.suppress(SocketClosed):
-            await self._socket.send(protocol.restarting(_BACK_AFTER_S).text)
-        # From here on nothing is told that the file does not know.
-        self._socket.mute()
-        session, audio = driver.session, self._undecided
-        state = HandedOver(
-            token=token,
-            key_name=self._caller.key_name,
-            address=self._caller.address,
-            handshake=protocol.handshake,
-            told=tuple(protocol.told),
-            seq=self._socket.seq,
-            start=self._offset + audio.start,
-            is_ended=session.state is not State.LIVE,
-            until=0.0,
-            audio=audio.read(audio.start, audio.end),
-        )
+        await self._keeper.announce_restart()
         self._reason = "handed over"
-        wait_s = self._services.resumption.wait_s
-        try:
-            await asyncio.to_thread(folder.write, state, wait_s=wait_s)
-        except OSError as error:
-            self._metrics.error("state")
-            self._log.error("it cannot be handed over: %s", error)
+        await self._keeper.hand_over()
         await self.leave()
         return True
 
@@ -451,9 +379,8 @@ class Connection:
         )
         if self._publication is not None:
             self._publication.begin(options.language)
-        ingest = self._ingest = Ingest(
-            open_stream(hello.audio_format), self._services.detector()
-        )
+        ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
+        self._keeper.take_audio_by(ingest, hello.audio_format)
         receiver = self._receiver = Receiver(
             self._socket,
             self._protocol,
@@ -466,7 +393,7 @@ class Connection:
             ended=self._sender.peer_ended,
             first=first,
             is_away=lambda: self._socket.is_detached,
-            received=lambda: self._reached()[0],
+            received=lambda: self._keeper.reached()[0],
         )
         self._metrics.options_ignored(len(hello.ignored))
         if hello.final_pass or self._config.stream.final_pass:
@@ -491,13 +418,11 @@ class Connection:
                 self._closing.cancel()
             if self._final_pass is not None:
                 self._final_pass.close()
-            if self._token is not None:
-                self._services.resumption.end(self._token)
-            self._socket.release()
+            self._keeper.end()
             self._account(ingest)
             # It refers back: with it all of this, samples included, would stay until
             # the collector's next full round, hundreds of sessions later.
-            self._receiver = self._driver = self._ingest = None
+            self._receiver = self._driver = None
 
     async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
         """What a session cannot do without: where it fails, the session does."""
@@ -509,9 +434,8 @@ class Connection:
     async def _read(self, receiver: Receiver) -> None:
         """Take messages to the end; an unusable one ends the session."""
         try:
-            if self._restored is not None:
-                await self._refeed(self._restored)
-            if self._restored is None or not self._restored.is_ended:
+            await self._keeper.refeed(self._take)
+            if not self._keeper.has_ended_before:
                 await receiver.run()
         except ClientError as error:
             self._fail(error)
@@ -527,20 +451,6 @@ class Connection:
                     message = await self._socket.receive()
                     if isinstance(self._protocol.read(message), EndOfAudio):
                         self._sender.peer_ended.set()
-
-    async def _refeed(self, before: HandedOver) -> None:
-        """Give the session what the daemon before had received and not decided."""
-        ingest = Ingest(open_stream("float32"), self._services.detector())
-        ingest.push(before.audio.astype("<f4").tobytes())
-        if before.is_ended:
-            ingest.finish()
-        while ingest.has_more:
-            frames = await self._loop.run_in_executor(self._services.pool, ingest.pull)
-            if frames is None:
-                break
-            self._take(frames)
-        if before.is_ended:
-            self._take(EndOfAudio())
 
     async def _notice_loss(self) -> None:
         """The peer's end is the session's, whatever of it has not been read yet."""
@@ -575,8 +485,7 @@ class Connection:
             self._metrics.key_used(self._caller.key_name, seconds)
             if self._final_pass is not None:
                 self._keep(self._final_pass, event)
-            if self._services.state is not None and self._token is not None:
-                self._undecided.append(event.samples)
+            self._keeper.note_received(event.samples)
         self._give(event)
 
     def _keep(self, final_pass: FinalPass, frames: Frames) -> None:
@@ -618,30 +527,18 @@ class Connection:
     def _follow_up(self, session: Session) -> None:
         """What follows from the session's new state."""
         self._post(self._protocol.reached(session.received - session.undecided))
-        if self._socket.acknowledgement_is_due and self._sender.is_empty:
-            assert isinstance(self._protocol, ResumableProtocol), "it is kept"
-            self._post([self._protocol.acknowledgement()])
+        self._post(self._keeper.acknowledgement())
         self._held.worker.speaking(session.name, session.is_speaking)
         if self._receiver is not None:
             self._receiver.go_on(
                 has_room=session.has_room, is_wanted=session.state is State.LIVE
             )
-        if len(self._undecided):
-            decided = session.received - session.undecided
-            # Whole frames: what is received stays where the client was told it is.
-            self._undecided.trim(decided - decided % FRAME_SAMPLES)
-        self._arm(session)
+        self._keeper.forget_decided()
+        self._arm()
 
-    def _arm(self, session: Session) -> None:
-        """Set the timer to the session's deadline, but for a client that is away.
-
-        It would end speech in mid-word that its client is about to go on with.
-        """
-        deadline = session.deadline()
-        if self._socket.is_detached:
-            deadline = None
-        elif deadline is not None:
-            deadline = max(deadline, self._back_until)
+    def _arm(self) -> None:
+        """Set the timer to the session's deadline."""
+        deadline = self._keeper.deadline()
         if self._timer is not None:
             if deadline == self._timer.when():
                 return
@@ -653,7 +550,7 @@ class Connection:
     # ----------------------------------------------------------- what the session tells
 
     def _tell(self, update: Update) -> None:
-        update = shifted(update, self._offset)
+        update = shifted(update, self._keeper.start)
         timings = replace(update.timings, emit_s=self._sender.newest_s)
         update = replace(update, timings=timings)
         if self._final_pass is not None:
@@ -682,11 +579,8 @@ class Connection:
         """Close as the session says, or say first what went wrong."""
         self._unpublish()
         self._post(self._protocol.end(ending))
-        if ending is Ending.RESTARTING and isinstance(
-            self._protocol, ResumableProtocol
-        ):
-            if self._token is not None:
-                self._post([self._protocol.restarting(_BACK_AFTER_S)])
+        if ending is Ending.RESTARTING:
+            self._post(self._keeper.restarting())
         if self._failure is not None:
             self._close_failed(self._failure)
             return

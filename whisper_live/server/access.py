@@ -13,14 +13,14 @@ import logging
 import socket
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from whisper_live.config.model import AccessConfig, ListenConfig
-from whisper_live.errors import ConfigError
+from whisper_live.errors import ConfigError, HandshakeError
 from whisper_live.text.counted import counted
 
 __all__ = [
@@ -145,6 +145,27 @@ class Access:
         if name is None:
             raise Denied(HTTPStatus.UNAUTHORIZED, "wrong_key", address)
         return Caller(address, name)
+
+    def identified(self, caller: Caller, token: str) -> Caller:
+        """The caller with the name of its key, which ``token`` may be.
+
+        A browser cannot send a key with its upgrade: its first message brings it.
+        Raises ``HandshakeError`` where a key is needed and was not shown.
+        """
+        if not self.needs_key or caller.key_name is not None:
+            return caller
+        if not token:
+            raise HandshakeError(
+                'A key is needed: --key, a header "Authorization: Bearer KEY", or '
+                '"token" in the first message.',
+                kind="no_key",
+            )
+        name = self.key_name(token)
+        if name is None:
+            raise HandshakeError(
+                "The key is not one of this server's.", kind="wrong_key"
+            )
+        return replace(caller, key_name=name)
 
     def check_metrics(
         self, path: str, headers: Mapping[str, str], peer: str, own: str

@@ -131,7 +131,8 @@ class Connection:
         try:
             message = await self._first_message()
             hello = self._protocol.read_hello(message)
-            self._identify(hello)
+            access = self._services.access
+            self._caller = access.identified(self._caller, hello.token)
             if hello.resume is not None:
                 await self._resume(hello.resume)
                 return
@@ -222,24 +223,6 @@ class Connection:
         self._metrics.options_ignored(len(why))
         self._protocol.warn(why)
         return options
-
-    def _identify(self, hello: Hello) -> None:
-        """A browser cannot send a key with its upgrade: the first message brings it."""
-        access = self._services.access
-        if not access.needs_key or self._caller.key_name is not None:
-            return
-        if not hello.token:
-            raise HandshakeError(
-                'A key is needed: --key, a header "Authorization: Bearer KEY", or '
-                '"token" in the first message.',
-                kind="no_key",
-            )
-        name = access.key_name(hello.token)
-        if name is None:
-            raise HandshakeError(
-                "The key is not one of this server's.", kind="wrong_key"
-            )
-        self._caller = replace(self._caller, key_name=name)
 
     async def _hold(self, name: str) -> Model:
         """The model, which may have to be loaded; who leaves is not waited for."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from whisper_live.config.model import AccessConfig, ListenConfig
-from whisper_live.errors import ConfigError
-from whisper_live.server.access import Access
+from whisper_live.errors import ConfigError, HandshakeError
+from whisper_live.server.access import Access, Caller
 
 ALICE, BOB = "alice-0123456789", "bob-0123456789ab"
 
@@ -24,6 +24,23 @@ def test_lines_are_names_and_keys_and_comments_have_their_own(tmp_path: Path) ->
     assert rules.key_name(f"{ALICE}#2") == "alice"
     assert rules.key_name(BOB) == "bob"
     assert rules.key_name(ALICE) is None
+
+
+def test_the_first_message_brings_the_key_that_the_upgrade_did_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"alice {ALICE}\nbob {BOB}\n")
+    rules = reading(path)
+    unknown, bob = Caller("local", None), Caller("local", "bob")
+    assert rules.identified(unknown, ALICE) == Caller("local", "alice")
+    assert rules.identified(bob, ALICE) == bob  # whom the upgrade has shown
+    for token, kind in {"": "no_key", ALICE[:-1]: "wrong_key"}.items():
+        with pytest.raises(HandshakeError) as refused:
+            rules.identified(unknown, token)
+        assert refused.value.kind == kind
+    free = Access(AccessConfig(), ListenConfig())
+    assert free.identified(unknown, ALICE) == unknown
 
 
 @pytest.mark.parametrize(

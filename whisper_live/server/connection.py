@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -46,7 +45,7 @@ from whisper_live.server.handover import HandedOver, shifted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.keeper import Keeper
 from whisper_live.server.receiver import Receiver
-from whisper_live.server.recorder import Recorder
+from whisper_live.server.recorder import Recording
 from whisper_live.server.resume import (
     RESUME_UNKNOWN,
     Change,
@@ -60,7 +59,6 @@ from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
 from whisper_live.session.events import (
     Configure,
-    Effect,
     EndOfAudio,
     Event,
     Frames,
@@ -109,7 +107,7 @@ class Connection:
         self._driver: SessionDriver | None = None  # from the first message on
         self._receiver: Receiver | None = None
         self._is_handed_over = False  # the socket carries another session on
-        self._recorder: Recorder | None = None
+        self._recording: Recording | None = None
         self._final_pass: FinalPass | None = None
         self._publication: Publication | None = None  # where it speaks in a room
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
@@ -253,14 +251,16 @@ class Connection:
             ids=self._services.ids,
             now=now,
         )
-        self._start_recording(hello, now)
+        recording = self._recording = Recording(
+            self._config, hello.options, log=self._log, metrics=self._metrics, now=now
+        )
         self._driver = SessionDriver(
             session,
             self._held.worker,
             deliver=self._deliver,
             tell=self._tell,
             ended=self._end,
-            record=self._record_step,
+            record=recording.step,
         )
         self._keeper.begin(session)
         if hello.wants_resume:
@@ -276,17 +276,6 @@ class Connection:
             self._reason = change
         elif change != "ended":
             self._arm()
-
-    def _start_recording(self, hello: Hello, now: float) -> None:
-        if self._config.log.record:
-            stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{self._name}"
-            try:
-                self._recorder = Recorder(
-                    self._config, hello.options, name=self._name, stem=stem, now=now
-                )
-            except OSError as error:
-                self._metrics.error("recording")
-                self._log.error("it is not recorded: %s", error)
 
     async def _refuse(self, refusal: WhisperLiveError) -> None:
         self._metrics.session_rejected(refusal.kind)
@@ -396,7 +385,8 @@ class Connection:
             if self._timer is not None:
                 self._timer.cancel()
             self._held.worker.forget(self._name)
-            self._record(lambda recorder: recorder.close())
+            if self._recording is not None:
+                self._recording.close()
             if self._closing is not None:
                 self._closing.cancel()
             if self._final_pass is not None:
@@ -597,24 +587,6 @@ class Connection:
             self._crash(error)
 
     # ----------------------------------------------------------------------- accounts
-
-    def _record_step(
-        self, now: float, event: Event | None, effects: Sequence[Effect]
-    ) -> None:
-        self._record(lambda recorder: recorder.step(now, event, effects))
-
-    def _record(self, write: Callable[[Recorder], None]) -> None:
-        """Write to the event log; a full disk costs the log and not the session."""
-        recorder = self._recorder
-        if recorder is None:
-            return
-        try:
-            write(recorder)
-        except OSError as error:
-            self._recorder = None
-            recorder.abandon()
-            self._metrics.error("recording")
-            self._log.error("its recording ends here: %s", error)
 
     def _account(self, ingest: Ingest) -> None:
         assert self._driver is not None, "a session is driven to its end"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -17,11 +18,13 @@ import numpy as np
 
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError
+from whisper_live.observability.metrics import Metrics
+from whisper_live.observability.session_log import SessionLog
 from whisper_live.session import eventlog
 from whisper_live.session.events import Effect, Event, Frames
 from whisper_live.session.options import SessionOptions
 
-__all__ = ["Recorder", "check_directory"]
+__all__ = ["Recorder", "Recording", "check_directory"]
 
 
 def check_directory(directory: str) -> None:
@@ -107,6 +110,57 @@ class Recorder:
         except OSError as error:
             error.filename = error.filename or str(self._log_path)
             raise
+
+
+class Recording:
+    """Records one session, if so configured; raises no ``OSError``.
+
+    A full disk costs the recording and not its session: it is logged and counted once.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        options: SessionOptions,
+        *,
+        log: SessionLog,
+        metrics: Metrics,
+        now: float,
+    ) -> None:
+        self._log = log
+        self._metrics = metrics
+        self._recorder: Recorder | None = None
+        if not config.log.record:
+            return
+        name = log.session
+        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{name}"
+        try:
+            self._recorder = Recorder(config, options, name=name, stem=stem, now=now)
+        except OSError as error:
+            self._fail("it is not recorded", error)
+
+    def step(self, now: float, event: Event | None, effects: Iterable[Effect]) -> None:
+        """See ``Recorder``."""
+        self._write(lambda recorder: recorder.step(now, event, effects))
+
+    def close(self) -> None:
+        """See ``Recorder``."""
+        self._write(lambda recorder: recorder.close())
+
+    def _write(self, write: Callable[[Recorder], None]) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        try:
+            write(recorder)
+        except OSError as error:
+            self._recorder = None
+            recorder.abandon()
+            self._fail("its recording ends here", error)
+
+    def _fail(self, what: str, error: OSError) -> None:
+        self._metrics.error("recording")
+        self._log.error("%s: %s", what, error)
 
 
 def _private(path: Path) -> int:

@@ -24,7 +24,6 @@ from whisper_live.errors import (
     Overloaded,
     WhisperLiveError,
 )
-from whisper_live.inference.model_registry import Model
 from whisper_live.inference.types import Outcome
 from whisper_live.media.formats import open_stream
 from whisper_live.media.ingest import Ingest
@@ -39,11 +38,11 @@ from whisper_live.protocols.base import (
     Resume,
 )
 from whisper_live.server.access import Caller
-from whisper_live.server.admission import Lease
 from whisper_live.server.fitting import fitted
 from whisper_live.server.handover import HandedOver, shifted
 from whisper_live.server.keepalive import Keepalive
 from whisper_live.server.keeper import Keeper
+from whisper_live.server.place import Place
 from whisper_live.server.receiver import Receiver
 from whisper_live.server.recorder import Recording
 from whisper_live.server.resume import (
@@ -52,7 +51,6 @@ from whisper_live.server.resume import (
     NoSocket,
     ResumableSocket,
 )
-from whisper_live.server.rooms import Publication
 from whisper_live.server.sender import Sender
 from whisper_live.server.services import Services
 from whisper_live.server.socket import Socket, SocketClosed
@@ -103,15 +101,14 @@ class Connection:
         self._metrics = services.metrics
         self._loop = asyncio.get_running_loop()
         self._log = SessionLog(name, services.config.log)
-        self._model: Model | None = None  # from admission to the end
         self._driver: SessionDriver | None = None  # from the first message on
         self._receiver: Receiver | None = None
         self._is_handed_over = False  # the socket carries another session on
         self._recording: Recording | None = None
         self._final_pass: FinalPass | None = None
-        self._publication: Publication | None = None  # where it speaks in a room
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
         self._keepalive = Keepalive(self._socket)
+        self._place = Place(self._socket, self._keepalive, services)
         self._sender = Sender(
             self._socket,
             limit=services.config.limits.max_unsent,
@@ -134,14 +131,14 @@ class Connection:
             if hello.resume is not None:
                 await self._resume(hello.resume)
                 return
-            lease, hello = await self._enter(hello)
+            hello = await self._enter(hello)
         except (HandshakeError, Overloaded, EngineUnavailable) as refusal:
             await self._refuse(refusal)
             return
         except SocketClosed:
             return
         first = message if hello.is_first_message else None
-        await self._serve_and_release(hello, lease, first)
+        await self._serve_and_release(hello, first)
 
     async def restore(self, session: HandedOver, socket: NoSocket) -> None:
         """Go on with a session of the daemon before; ``socket`` is this connection's.
@@ -152,22 +149,18 @@ class Connection:
         assert isinstance(protocol, ResumableProtocol), "others hand nothing over"
         self._keeper.continue_from(session)
         hello = protocol.read_hello(json.dumps(session.handshake))
-        lease, hello = await self._enter(replace(hello, wants_resume=True))
+        hello = await self._enter(replace(hello, wants_resume=True))
         protocol.retell(session.told)
         socket.gone.set()
-        await self._serve_and_release(hello, lease, None)
+        await self._serve_and_release(hello, None)
 
-    async def _serve_and_release(
-        self, hello: Hello, lease: Lease, first: str | bytes | None
-    ) -> None:
+    async def _serve_and_release(self, hello: Hello, first: str | bytes | None) -> None:
         self._metrics.session_opened()
         try:
             await self._serve(hello, first)
         finally:
             self._metrics.session_closed()
-            self._unpublish()
-            self._services.registry.release(self._held)
-            self._services.admission.release(lease)
+            self._place.release()
 
     async def _first_message(self) -> str | bytes:
         limit = self._config.limits.handshake_timeout_s
@@ -190,57 +183,25 @@ class Connection:
         finally:
             self._is_handed_over = False
 
-    async def _enter(self, hello: Hello) -> tuple[Lease, Hello]:
+    async def _enter(self, hello: Hello) -> Hello:
         """From the first message to a session with a place and a model."""
-        name = self._services.registry.choose(hello.model, hello.options.language)
-        admission = self._services.admission
-        lease = admission.lease(self._caller, name, behind_s=self._behind_s)
+        await self._place.take(hello, self._caller, behind_s=self._behind_s)
         try:
-            if hello.room:
-                self._publication = self._services.rooms.claim(hello.room, self._caller)
-            model = await self._hold(name)
-            try:
-                self._model = model
-                options = self._fit(hello.options)
-                hello = replace(hello, options=options)
-                if model.name:
-                    self._log.info("uses model %s", model.name)
-                self._start_session(hello)
-            except BaseException:
-                self._services.registry.release(model)
-                raise
+            hello = replace(hello, options=self._fit(hello.options))
+            if self._place.model.name:
+                self._log.info("uses model %s", self._place.model.name)
+            self._start_session(hello)
         except BaseException:
-            self._unpublish()
-            admission.withdraw(lease)
+            self._place.withdraw()
             raise
-        return lease, hello
+        return hello
 
     def _fit(self, wishes: SessionOptions) -> SessionOptions:
         """The wishes as the model can fulfil them; the client is told of the others."""
-        options, why = fitted(wishes, self._held)
+        options, why = fitted(wishes, self._place.model)
         self._metrics.options_ignored(len(why))
         self._protocol.warn(why)
         return options
-
-    async def _hold(self, name: str) -> Model:
-        """The model, which may have to be loaded; who leaves is not waited for."""
-        holding = asyncio.create_task(self._services.registry.hold(name))
-        gone = asyncio.create_task(self._socket.wait_closed())
-        # Proxies cut what is still.
-        keepalive = asyncio.create_task(self._keepalive.run())
-        try:
-            await asyncio.wait({holding, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not holding.done():
-                raise SocketClosed
-            return holding.result()
-        finally:
-            for task in (holding, gone, keepalive):
-                task.cancel()  # has no effect on one that is done
-
-    @property
-    def _held(self) -> Model:
-        assert self._model is not None, "a session has a model from the start"
-        return self._model
 
     def _start_session(self, hello: Hello) -> None:
         now = self._loop.time()
@@ -256,7 +217,7 @@ class Connection:
         )
         self._driver = SessionDriver(
             session,
-            self._held.worker,
+            self._place.model.worker,
             deliver=self._deliver,
             tell=self._tell,
             ended=self._end,
@@ -349,8 +310,8 @@ class Connection:
             key=caller.key_name,
             room=hello.room,
         )
-        if self._publication is not None:
-            self._publication.begin(options.language)
+        if self._place.publication is not None:
+            self._place.publication.begin(options.language)
         ingest = Ingest(open_stream(hello.audio_format), self._services.detector())
         self._keeper.take_audio_by(ingest, hello.audio_format)
         receiver = self._receiver = Receiver(
@@ -384,7 +345,7 @@ class Connection:
                 self._crash(error)
             if self._timer is not None:
                 self._timer.cancel()
-            self._held.worker.forget(self._name)
+            self._place.model.worker.forget(self._name)
             if self._recording is not None:
                 self._recording.close()
             if self._closing is not None:
@@ -501,7 +462,7 @@ class Connection:
         """What follows from the session's new state."""
         self._post(self._protocol.reached(session.received - session.undecided))
         self._post(self._keeper.acknowledgement())
-        self._held.worker.speaking(session.name, session.is_speaking)
+        self._place.model.worker.speaking(session.name, session.is_speaking)
         if self._receiver is not None:
             self._receiver.go_on(
                 has_room=session.has_room, is_wanted=session.state is State.LIVE
@@ -530,8 +491,8 @@ class Connection:
             self._final_pass.note(update)
         for segment in update.completed:
             self._log.transcript(segment.text)
-        if self._publication is not None:
-            self._publication.tell(update)
+        if self._place.publication is not None:
+            self._place.publication.tell(update)
         self._post(self._protocol.render(update))
 
     def _post(self, messages: Sequence[Message]) -> None:
@@ -543,14 +504,9 @@ class Connection:
                 closing = self._socket.close(1013, "unread")
                 self._closing = asyncio.create_task(closing)
 
-    def _unpublish(self) -> None:
-        """There is no more for the readers of its room."""
-        if self._publication is not None:
-            self._publication.end()
-
     def _end(self, ending: Ending) -> None:
         """Close as the session says, or say first what went wrong."""
-        self._unpublish()
+        self._place.unpublish()
         self._post(self._protocol.end(ending))
         if ending is Ending.RESTARTING:
             self._post(self._keeper.restarting())
@@ -574,7 +530,7 @@ class Connection:
         """The recording once more, then the close that was due."""
         try:
             async with self._services.registry.for_final_pass(
-                self._held, session=self._name, language=final_pass.language
+                self._place.model, session=self._name, language=final_pass.language
             ) as model:
                 worker = model.worker
                 transcript = await final_pass.run(worker.submit, self._services.ids)

@@ -35,8 +35,8 @@ _BACK_AFTER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Promise:
-    """What the client of a session that is kept was told, and by whom it is asked."""
+class _Offer:
+    """With what, and by whom, a session that is kept can be resumed."""
 
     token: str
     protocol: ResumableProtocol
@@ -64,7 +64,7 @@ class Keeper:
         self._loop = asyncio.get_running_loop()
         self._before: HandedOver | None = None  # it began under another daemon
         self._begun: Session | None = None
-        self._promise: _Promise | None = None  # of a session that can be resumed
+        self._offer: _Offer | None = None  # of a session that can be resumed
         self._ingest: Ingest | None = None
         self._audio_format: str | PcmFormat | None = None
         self._decided = 0  # all text of the audio before this was sent
@@ -95,7 +95,7 @@ class Keeper:
 
         before = self._before
         token = new_token() if before is None else before.token
-        self._promise = _Promise(token, protocol, caller)
+        self._offer = _Offer(token, protocol, caller)
         protocol.offer(token, resumption.wait_s)
         terms = Terms(
             protocol,
@@ -116,8 +116,8 @@ class Keeper:
 
     def end(self) -> None:
         """The session is over, and nobody can come back to it."""
-        if self._promise is not None:
-            self._services.resumption.end(self._promise.token)
+        if self._offer is not None:
+            self._services.resumption.end(self._offer.token)
         self._socket.release()
 
     # ------------------------------------------------------------------- how far it is
@@ -158,14 +158,14 @@ class Keeper:
         """What the client is told, if need be, so that it can forget audio."""
         if not self._socket.acknowledgement_is_due or not self._sender.is_empty:
             return ()
-        assert self._promise is not None, "it is kept"
-        return (self._promise.protocol.acknowledgement(),)
+        assert self._offer is not None, "it is kept"
+        return (self._offer.protocol.acknowledgement(),)
 
     # ------------------------------------------------------ from one daemon to the next
 
     def note_received(self, samples: Samples) -> None:
         """The next daemon would need these, until they are decided."""
-        if self._services.state is not None and self._promise is not None:
+        if self._services.state is not None and self._offer is not None:
             self._undecided.append(samples)
 
     def forget_decided(self) -> None:
@@ -179,13 +179,13 @@ class Keeper:
     @property
     def can_hand_over(self) -> bool:
         """Whether there may be a next daemon, and a client that can come to it."""
-        return self._services.state is not None and self._promise is not None
+        return self._services.state is not None and self._offer is not None
 
     def restarting(self) -> Sequence[Message]:
         """What the client of a kept session is told when the server goes."""
-        if self._promise is None:
+        if self._offer is None:
             return ()
-        return (self._promise.protocol.restarting(_BACK_AFTER_S),)
+        return (self._offer.protocol.restarting(_BACK_AFTER_S),)
 
     async def announce_restart(self) -> None:
         """Tell the client at once, if it is there, that the server goes."""
@@ -207,14 +207,14 @@ class Keeper:
             self._log.error("it cannot be handed over: %s", error)
 
     def _state(self) -> HandedOver:
-        promise, audio = self._promise, self._undecided
-        assert promise is not None, "else it cannot be handed over"
+        offer, audio = self._offer, self._undecided
+        assert offer is not None, "else it cannot be handed over"
         return HandedOver(
-            token=promise.token,
-            key_name=promise.caller.key_name,
-            address=promise.caller.address,
-            handshake=promise.protocol.handshake,
-            told=tuple(promise.protocol.told),
+            token=offer.token,
+            key_name=offer.caller.key_name,
+            address=offer.caller.address,
+            handshake=offer.protocol.handshake,
+            told=tuple(offer.protocol.told),
             seq=self._socket.seq,
             start=self.start + audio.start,
             is_ended=self._session.state is not State.LIVE,

@@ -251,6 +251,7 @@ async def test_pages_beside_the_socket() -> None:
 
         assert await asyncio.to_thread(get, "/healthz") == (200, "ok\n")
         assert await asyncio.to_thread(get, "/readyz") == (200, "ready\n")
+        assert await asyncio.to_thread(get, "/readyz/place") == (200, "a place\n")
         status, page = await asyncio.to_thread(get, "/metrics")
         assert status == 200 and "whisper_live_engine_up 1.0" in page
         status, page = await asyncio.to_thread(get, "/nothing")

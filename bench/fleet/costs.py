@@ -1,7 +1,7 @@
 """What an engine call takes, as a formula fitted to measured calls.
 
-``measured`` lets a real engine answer the calls of a few simulated streams, each charged
-with its CPU time, so that other work on the machine hardly matters.
+``measured`` lets a real engine answer the calls of a few simulated streams, each at
+its CPU time, so that other work on the machine hardly matters.
 """
 
 from __future__ import annotations

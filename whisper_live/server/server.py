@@ -231,6 +231,7 @@ class Server:
                 rested=lambda: self._rest_in(_RESTS_AFTER_S),
             )
         self._metrics.ask_behind(self._admission.behind_s)
+        self._metrics.offer_places(config.limits.max_sessions)
         info = engine.info
         self._metrics.describe(
             version=__version__,

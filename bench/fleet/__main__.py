@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     capacity.add_argument("--workers", type=int, default=1)
     capacity.add_argument("--latency", default="balanced")
     capacity.add_argument("--duration-s", type=float, default=30.0)
+    capacity.add_argument(
+        "--alone",
+        type=float,
+        nargs=2,
+        metavar=("PARTIAL_S", "STANDS_S"),
+        help="p95 of one stream as measured: what a model hesitates",
+    )
     capacity.add_argument("--duty", type=float, default=45.0)
     capacity.add_argument("--most", type=int, default=256)
     day = commands.add_parser("day", help="what a fleet carries")
@@ -73,7 +80,13 @@ def _capacity(arguments: argparse.Namespace) -> None:
     costs = Costs.read(arguments.costs) if arguments.costs else given
     speech = Speech(arguments.duration_s, arguments.duty / 100)
     config = Config(speech=SpeechConfig(latency=arguments.latency))
-    daemon = Daemon(costs, config, arguments.workers, speech)
+    daemon = Daemon(
+        costs,
+        config,
+        arguments.workers,
+        speech,
+        alone_s=tuple(arguments.alone) if arguments.alone else None,
+    )
     found = daemon.capacity(
         most=arguments.most, say=lambda n, summary: print(_line(n, summary), flush=True)
     )

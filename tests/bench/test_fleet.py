@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,14 @@ def test_a_daemon_with_a_quick_engine_keeps_the_objective_and_every_word() -> No
     alone, many = daemon.serve(1), daemon.serve(4)
     assert not many.broken(daemon.objective, alone)
     assert many.lost == many.doubled == many.out_of_order == 0 < many.spoken
+
+
+def test_what_a_model_hesitates_alone_is_taken_off_the_objective() -> None:
+    """Two seconds for the text of one stream leave room for no further ones."""
+    daemon = Daemon(Costs(0.01, 0.005), FAST, speech=Speech(8.0))
+    hesitant = dataclasses.replace(daemon, alone_s=(0.5, 2.0))
+    found = [d.capacity(most=4, say=lambda n, s: None) for d in (daemon, hesitant)]
+    assert found == [4, 0]
 
 
 def test_a_daemon_with_a_slow_engine_does_not_keep_the_objective() -> None:

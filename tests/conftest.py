@@ -15,7 +15,7 @@ settings.load_profile("patient")
 
 # What the default run leaves out, and how it is run.
 _LEFT_OUT = {
-    "real": "pip install '.[tiny-en,base]', then pytest -m real",
+    "real": "pip install '.[tiny-en,base,converse]', then pytest -m real",
     "gpu": "pytest -m gpu where there is one",
     "browser": "tests/browser/README.md",
     "slow": "pytest -m slow",

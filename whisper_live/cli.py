@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_live import __version__
+from whisper_live.config.latency import LATENCIES
 from whisper_live.config.model import AccessConfig, Config
 from whisper_live.config.sources import (
     ENVIRONMENT_PREFIX,
@@ -35,6 +36,7 @@ from whisper_live.config.sources import (
     mistyped_variables,
     positive,
     settings_table,
+    whole,
 )
 from whisper_live.errors import ConfigError, EngineUnavailable, WhisperLiveError
 from whisper_live.protocols.languages import DETECT, language_code, unknown_language
@@ -170,6 +172,18 @@ def _stream(config: Config, arguments: argparse.Namespace) -> int:
     return stream.run(config, arguments)
 
 
+def _listen(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import listen
+
+    return listen.run(config, arguments)
+
+
+def _mic(config: Config, arguments: argparse.Namespace) -> int:
+    from whisper_live.commands import mic
+
+    return mic.run(config, arguments)
+
+
 def _transcribe(config: Config, arguments: argparse.Namespace) -> int:
     from whisper_live.commands import transcribe
 
@@ -227,6 +241,19 @@ def _completion(config: Config, arguments: argparse.Namespace) -> int:
     return completion.run(config, arguments)
 
 
+def _converse(config: Config, arguments: argparse.Namespace) -> int:
+    try:
+        from whisper_live.commands import converse
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package != "rich":
+            raise
+        told = f"{package} is not installed: pip install '.[converse]'"
+        raise ConfigError(told) from error
+
+    return converse.run(config, arguments)
+
+
 def _print_settings(config: Config, arguments: argparse.Namespace) -> int:
     print(settings_table(), end="")
     return ExitCode.OK
@@ -251,13 +278,7 @@ def _language_argument(
 
 def _stream_arguments(parser: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="the recording to play")
-    parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
-    parser.add_argument(
-        "--key",
-        env_var=ENVIRONMENT_PREFIX + "KEY",
-        help="shown to a server that wants one; safer in the environment",
-    )
-    _ca_argument(parser)
+    _server_arguments(parser)
     parser.add_argument(
         "--speed",
         type=positive,
@@ -271,13 +292,208 @@ def _stream_arguments(parser: Any) -> None:
         default="auto",
         help="send raw samples or WebM/Opus; auto sends a WebM file as it is",
     )
+    _live_text_arguments(parser)
+    _speech_arguments(parser)
+
+
+def _listen_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="what to listen to: http://, https:// (radio, HLS), rtsp://, rtsps://, or "
+        "a file",
+    )
+    _server_arguments(parser)
+    _live_text_arguments(parser)
+    _speech_arguments(parser)
+
+
+def _mic_arguments(parser: Any) -> None:
+    _server_arguments(parser)
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="its number, or a part of its name; the system's default unless given",
+    )
+    parser.add_argument(
+        "--list-devices",
+        action="store_true",
+        help="print the devices that can be recorded from, and end",
+    )
+    _live_text_arguments(parser)
+    _speech_arguments(parser)
+
+
+def _server_arguments(parser: Any) -> None:
+    parser.add_argument("--url", help="the server; ws://HOST:PORT unless given")
+    parser.add_argument(
+        "--key",
+        env_var=ENVIRONMENT_PREFIX + "KEY",
+        help="shown to a server that wants one; safer in the environment",
+    )
+    _ca_argument(parser)
+
+
+def _live_text_arguments(parser: Any) -> None:
     parser.add_argument(
         "--format",
-        choices=("text", "jsonl"),
+        choices=("text", "jsonl", "srt", "vtt"),
         default="text",
-        help="jsonl prints each update as one JSON line",
+        help="jsonl prints each update as one JSON line, srt and vtt each subtitle as "
+        "soon as its end is known",
     )
-    _speech_arguments(parser)
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the format there, and show the words here",
+    )
+
+
+def _converse_arguments(parser: Any) -> None:
+    _server_arguments(parser)
+    parser.add_argument("--language", metavar="CODE", help="detected unless given")
+    parser.add_argument(
+        "--latency",
+        choices=tuple(LATENCIES),
+        default="balanced",
+        help="how long a silence ends a turn: fast answers sooner, and into pauses",
+    )
+    parser.add_argument(
+        "--input", metavar="FILE", help="a recording in place of the microphone"
+    )
+    parser.add_argument(
+        "--microphone", metavar="NAME", help="the sound card's own unless given"
+    )
+    _answer_arguments(parser)
+    _voice_arguments(parser)
+    parser.add_argument(
+        "--cache-mb",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="MiB of answers and speech that are kept for the same words; 0 is off",
+    )
+    parser.add_argument(
+        "--cache-ttl-s",
+        type=positive,
+        default=3600.0,
+        metavar="N",
+        help="seconds that they are kept",
+    )
+    parser.add_argument(
+        "--final",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="read the whole recording once more at the end, and compare",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=whole,
+        default=0,
+        metavar="PORT",
+        help="for Prometheus, on loopback; 0 is off",
+    )
+
+
+def _http_url(text: str) -> str:
+    """The base URL of an API, for argparse."""
+    scheme, mark, place = text.partition("://")
+    if scheme not in ("http", "https") or not mark or not place:
+        raise argparse.ArgumentTypeError(f"{text!r} is no http:// or https:// URL")
+    return text
+
+
+def _speech_source(text: str) -> str:
+    """What ``--tts`` may be, for argparse."""
+    return text if text in ("piper", "none") else _http_url(text)
+
+
+def _answer_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "--llm-url",
+        type=_http_url,
+        default="http://127.0.0.1:11434/v1",
+        metavar="URL",
+        help="an OpenAI-compatible server of language models; Ollama's unless given",
+    )
+    parser.add_argument(
+        "--llm-model",
+        default="",
+        metavar="NAME",
+        help="the first that the server lists unless given",
+    )
+    parser.add_argument(
+        "--llm-key",
+        env_var=ENVIRONMENT_PREFIX + "LLM_KEY",
+        help="shown to it; safer in the environment",
+    )
+    parser.add_argument(
+        "--llm-timeout-s",
+        type=positive,
+        default=10.0,
+        metavar="N",
+        help="seconds that the next piece of an answer may take",
+    )
+    parser.add_argument(
+        "--system",
+        default="You are spoken with. Answer in one to three short sentences of plain "
+        "speech, without lists or markup.",
+        metavar="TEXT",
+        help="what the model is told about its task",
+    )
+    parser.add_argument(
+        "--max-answer-chars",
+        type=count,
+        default=2000,
+        metavar="N",
+        help="characters at which an answer is cut",
+    )
+    parser.add_argument(
+        "--remember",
+        type=whole,
+        default=10,
+        metavar="N",
+        help="questions with their answers that are sent with the next one",
+    )
+
+
+def _voice_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "--tts",
+        type=_speech_source,
+        default="piper",
+        metavar="WHAT",
+        help="piper, the URL of an OpenAI-compatible speech server, or none: text only",
+    )
+    parser.add_argument(
+        "--tts-voice",
+        default="",
+        metavar="NAME",
+        help="Piper's .onnx file, or the server's name of a voice",
+    )
+    parser.add_argument(
+        "--tts-model", default="tts-1", metavar="NAME", help="the speech server's"
+    )
+    parser.add_argument(
+        "--tts-key",
+        env_var=ENVIRONMENT_PREFIX + "TTS_KEY",
+        help="shown to it; safer in the environment",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write what is heard to a WAV file in place of the loudspeaker, or to "
+        "standard output as bare 16-bit samples: -",
+    )
+    parser.add_argument(
+        "--loudspeaker", metavar="NAME", help="the sound card's own unless given"
+    )
+    parser.add_argument(
+        "--barge-in",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="speaking ends an answer; off where the microphone hears the loudspeaker",
+    )
 
 
 _CAPTION_FORMATS = ("text", "srt", "vtt", "json", "jsonl")
@@ -490,6 +706,22 @@ COMMANDS = {
             add_arguments=_stream_arguments,
         ),
         Command(
+            "listen",
+            "show what is said on a radio station, a camera or another network stream",
+            _listen,
+            groups=("listen",),
+            without=frozenset({"http_port"}),
+            add_arguments=_listen_arguments,
+        ),
+        Command(
+            "mic",
+            "show what is said into the microphone as it is said",
+            _mic,
+            groups=("listen",),
+            without=frozenset({"http_port"}),
+            add_arguments=_mic_arguments,
+        ),
+        Command(
             "transcribe",
             "transcribe recordings without a daemon",
             _transcribe,
@@ -559,6 +791,16 @@ COMMANDS = {
             _models,
             groups=("engine",),
             fixed={"engine": "local"},
+        ),
+        Command(
+            "converse",
+            "speak with a language model: a daemon hears, a voice answers",
+            _converse,
+            groups=("listen", "log"),
+            without=frozenset(
+                {"http_port", "log_transcripts", "record", "record_audio"}
+            ),
+            add_arguments=_converse_arguments,
         ),
         Command("settings", "print the table of all settings", _print_settings),
         Command(

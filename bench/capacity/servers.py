@@ -27,6 +27,7 @@ __all__ = [
     "Running",
     "Usage",
     "UPSTREAM",
+    "free_port",
     "is_installed",
     "ours",
     "put_first",
@@ -126,24 +127,34 @@ class Running:
 
 
 def ours(
-    name: str, *flags: str, module: str = "whisper_live", threads: str | None = None
+    name: str,
+    *flags: str,
+    module: str = "whisper_live",
+    threads: str | None = None,
+    http_port: int = 0,
 ) -> Contender:
     """This tree's server with flags of ``serve``."""
     serve = ("serve",) if module == "whisper_live" else ()
-    quiet = ("--log-level", "warning", "--http-port", "0")
+    quiet = ("--log-level", "warning", "--http-port", str(http_port))
     command = (sys.executable, "-m", module, *serve, "--port", "0", *flags, *quiet)
     return Contender(name, command, 0, {"OMP_NUM_THREADS": threads} if threads else {})
 
 
 def upstream(name: str, *flags: str) -> Contender:
     """Upstream's server with flags of ``bench/capacity/upstream.py``."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     launcher = str(REPOSITORY / "bench" / "capacity" / "upstream.py")
     python = str(UPSTREAM / "bin" / "python")
     command = (python, launcher, "--port", str(port), *flags)
     return Contender(name, command, port, has_metrics=False)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def is_installed() -> bool:

@@ -42,9 +42,9 @@ class Daemon:
     workers: int = 1
     speech: Speech = Speech()
     objective: Objective = Objective()
-    # p95 of partial lag and until text stands, measured of one stream.  The oracle reads
-    # each word at once; a model hesitates, and does so with any number of streams: what
-    # it takes longer alone is taken off the objective.
+    # p95 of partial lag and until text stands, of one stream as measured.  The oracle
+    # reads each word at once; a model hesitates, and does so with any number of streams:
+    # what it takes longer alone is taken off the objective.
     alone_s: tuple[float, float] | None = None
 
     def serve(self, clients: int) -> Summary:

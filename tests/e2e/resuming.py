@@ -94,7 +94,8 @@ def as_webm(samples: Samples) -> Chunked:
     header, *bodies = stream.split(mark)
     starts = []
     for body in bodies:
-        at = body.index(b"\xe7")  # its timecode comes first, in milliseconds
+        at = 9 - body[0].bit_length()  # behind the cluster's size, which is any bytes
+        assert body[at] == 0xE7, "a cluster begins with its time, in milliseconds"
         size = body[at + 1] & 0x7F
         ms = int.from_bytes(body[at + 2 : at + 2 + size], "big")
         starts.append(s_to_samples(ms / 1000))

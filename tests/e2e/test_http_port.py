@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 import pytest
 from websockets.exceptions import InvalidStatus
+from yarl import URL
 
 from tests.e2e.support import KEY, client, running, whole_session, with_http
 from tests.faults.certificates import certificate
@@ -32,13 +35,13 @@ async def ask(
     *,
     method: str = "GET",
     **headers: str,
-) -> tuple[int, str, dict[str, str]]:
+) -> tuple[int, str, Mapping[str, str]]:
     """Status, body and headers of one request."""
     url = f"http://127.0.0.1:{server.http_port}{path}"
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     async with aiohttp.ClientSession() as session:
         async with session.request(method, url, headers=given) as answer:
-            return answer.status, await answer.text(), dict(answer.headers)
+            return answer.status, await answer.text(), answer.headers
 
 
 async def test_the_pages_are_those_of_the_other_port() -> None:
@@ -66,6 +69,7 @@ async def test_the_models_are_listed_and_any_name_stands_for_the_main_one() -> N
     [
         ("GET", "/nothing", 404, "unknown_url"),
         ("GET", "/v1/nothing", 404, "unknown_url"),
+        ("GET", "/nothing%0a", 404, "unknown_url"),
         ("POST", "/v1/models", 405, "method"),
     ],
 )
@@ -141,18 +145,6 @@ async def test_a_compressed_body_is_not_taken() -> None:
     async with running(with_http()) as server:
         status, body, _ = await ask(server, "/v1/models", Content_Encoding="gzip")
     assert (status, json.loads(body)["error"]["code"]) == (415, "content_encoding")
-
-
-async def test_headers_without_an_end_are_refused() -> None:
-    async with running(with_http()) as server:
-        for headers in (b"X: " + b"x" * 10_000, b"X: x\r\n" * 1_000):
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", server.http_port
-            )
-            writer.write(b"GET /healthz HTTP/1.1\r\n" + headers)
-            answer = await reader.readline()
-            assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
-            writer.close()
 
 
 async def test_who_sends_half_a_header_is_closed() -> None:
@@ -278,3 +270,82 @@ async def test_tls_is_the_same_on_both_ports(tmp_path: Path) -> None:
         async with aiohttp.ClientSession() as session:
             async with session.get(url, ssl=trust) as answer:
                 assert await answer.text() == "ok\n"
+
+
+# ------------------------------------------------------------------- the page's files
+
+
+async def test_the_page_and_what_it_names_are_served_and_kept_by_browsers() -> None:
+    async with running(with_http()) as server:
+        status, page, headers = await ask(server, "/")
+        assert status == 200 and headers["Content-Type"] == "text/html; charset=utf-8"
+        names = re.findall(r'(?:src|href)="(page/[^"]+)"', page)
+        assert "page/page.css" in names
+        for path in ("/", *(f"/{name}" for name in names)):
+            status, body, headers = await ask(server, path)
+            assert status == 200 and body
+            assert headers["Cache-Control"] == "no-cache"
+            again = await ask(server, path, If_None_Match=headers["ETag"])
+            assert again[:2] == (304, "") and again[2]["ETag"] == headers["ETag"]
+            changed = await ask(server, path, If_None_Match='"another"')
+            assert changed[:2] == (200, body)
+
+
+async def test_the_page_may_run_its_own_files_and_nothing_else() -> None:
+    async with running(with_http()) as server:
+        _, page, headers = await ask(server, "/")
+    policy = dict(
+        each.split(" ", 1) for each in headers["Content-Security-Policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert {policy[of] for of in ("script-src", "style-src", "connect-src")} == {
+        "'self'"
+    }
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert not re.findall(r"<style|style=|\son\w+=|<script(?! [^>]*src=)", page)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/",
+        "/page/index.html",
+        "/page/none.js",
+        "/page/..%2f__init__.py",
+        "/page/%2fetc%2fpasswd",
+        "/page/../py.typed",
+    ],
+)
+async def test_no_other_file_is_served(path: str) -> None:
+    async with running(with_http()) as server:
+        url = URL(f"http://127.0.0.1:{server.http_port}{path}", encoded=True)
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            body = await answer.json()
+    assert (answer.status, body["error"]["code"]) == (404, "unknown_url")
+
+
+async def test_the_page_needs_no_key(keyed: AccessConfig) -> None:
+    async with running(with_http(keyed)) as server:
+        assert (await ask(server, "/"))[0] == 200
+        assert (await ask(server, "/page/page.css"))[0] == 200
+
+
+async def test_the_page_is_told_what_there_is_to_choose(keyed: AccessConfig) -> None:
+    async with running(with_http()) as server:
+        _, body, _ = await ask(server, "/page/settings.json")
+    told = json.loads(body)
+    assert (told["needs_key"], told["models"]) == (False, ["auto"])
+    assert told["latency"] == "fast"
+    assert {"code": "de", "name": "German"} in told["languages"]
+    async with running(with_http(keyed)) as server:
+        _, body, _ = await ask(server, "/page/settings.json")
+    told = json.loads(body)
+    assert (told["needs_key"], told["models"]) == (True, []), "names need the key"
+
+
+async def test_a_socket_at_the_pages_path_is_whisperlives() -> None:
+    async with running(with_http()) as server:
+        async with client(server, port=server.http_port) as peer:
+            await peer.hello()
+            assert (await peer.next())["message"] == "SERVER_READY"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -294,6 +295,10 @@ async def test_a_page_has_a_key_for_a_short_time_and_sessions_alone(
                     assert answer.status == 400
             async with holder.post(url, data=b"\xff") as answer:
                 assert answer.status == 400
+            async with holder.post(url, data=io.BytesIO(bytes(2_000_000))) as answer:
+                assert answer.status == 413
+                code = (await answer.json())["error"]["code"]
+                assert code == "request_entity_too_large"
         secret = given["value"]
         shown = given["session"]["audio"]["input"]["transcription"]
         assert shown == {"prompt": "about"}

@@ -299,3 +299,11 @@ async def test_audio_after_the_end_mark_is_no_harm() -> None:
             pass
         assert await peer.rest() == 1000
         assert peer.words == [1, 2, 3, 4]
+
+
+async def test_who_asks_is_told_how_long_the_message_before_took_to_send() -> None:
+    async with running() as server:
+        peer = await whole_session(server, TWO, timings=True)
+    told = [m["timings"] for m in peer.messages if "segments" in m]
+    assert len(told) > 1
+    assert all(0 <= timings["emit_ms"] < 60_000 for timings in told)

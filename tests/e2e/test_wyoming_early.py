@@ -62,10 +62,20 @@ async def test_it_says_what_it_is_whatever_the_load_does() -> None:
         assert (answer.types, answer.error) == (["error", "closed"], "loading")
 
 
-async def test_once_loaded_it_serves_and_stops_as_ever() -> None:
+async def test_it_does_so_until_the_server_listens() -> None:
+    """A connection between the two waited for 0.1 s on a busy machine."""
     async with loading() as (process, port):
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(b"\n")
+        assert await process.stdout.readline() == b"starting\n"
+        assert (await describe(port)).asr[0].models[0].installed
+
+
+async def test_once_loaded_it_serves_and_stops_as_ever() -> None:
+    async with loading() as (process, port):
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"\n\n")
+        assert await process.stdout.readline() == b"starting\n"
         line = await process.stdout.readline()
         assert line.startswith(b"listening on ws://127.0.0.1:")
         async with AsyncTcpClient("127.0.0.1", port) as peer:

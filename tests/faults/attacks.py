@@ -200,7 +200,14 @@ HELLO = {"uid": "bad", "language": "en", "task": "transcribe"}
 KEYS = (
     *("uid", "language", "task", "model", "use_vad", "audio_format", "hotwords"),
     *("vad_parameters", "send_last_n_segments", "no_speech_thresh", "initial_prompt"),
-    *("word_timestamps", "same_output_threshold", "multilingual", "timings", "token"),
+    *(
+        "word_timestamps",
+        "same_output_threshold",
+        "multilingual",
+        "timings",
+        "token",
+        "room",
+    ),
 )
 VALUES: Sequence[Any] = (
     *(None, True, False, 0, -1, 1e308, -1e308, 2**70, 0.5, "", "x", "x" * 5000),

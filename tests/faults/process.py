@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import urllib.error
@@ -33,6 +34,12 @@ class Daemon:
     @property
     def log(self) -> str:
         return self._log.read_text("utf-8")
+
+    async def http_port(self) -> int:
+        """Its other port, with ``--http-port -1``, once the log says so."""
+        line = re.compile(r" on http://[\d.]+:(\d+)\n")
+        await wait_until(lambda: line.search(self.log) is not None)
+        return int(line.findall(self.log)[0])
 
     @property
     def rss_mib(self) -> float:

@@ -25,7 +25,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.e2e.support import Client, client, quick, running
-from tests.faults.attacks import abort, open_socket
+from tests.faults.attacks import abort, open_raw, open_socket
 from tests.faults.process import daemon
 from whisper_live.config.model import AccessConfig, Config, ListenConfig, LogConfig
 from whisper_live.observability.log import setup
@@ -143,8 +143,14 @@ async def test_metrics_are_for_this_machine_and_for_who_shows_a_key(
         assert await asyncio.to_thread(ask, server, **far) == 401
         shown = {"Authorization": f"Bearer {KEY}"}
         assert await asyncio.to_thread(ask, server, **far, **shown) == 200
+        # A page at a name that was rebound to this machine asks without an Origin.
+        rebound = {"Host": "evil.example:9090"}
+        assert await asyncio.to_thread(ask, server, **rebound) == 401
+        assert await asyncio.to_thread(ask, server, **rebound, **shown) == 200
+        assert await asyncio.to_thread(ask, server, Host="localhost:9090") == 200
     async with running() as server:
         assert await asyncio.to_thread(ask, server, **far) == 403
+        assert await asyncio.to_thread(ask, server, **rebound) == 403
     public = dataclasses.replace(quick(), access=AccessConfig(metrics_public=True))
     async with running(public) as server:
         assert await asyncio.to_thread(ask, server, **far) == 200
@@ -369,9 +375,10 @@ def test_no_library_reports_to_its_maker() -> None:
 async def test_no_secret_and_no_word_is_in_the_log_at_any_level(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"alice {CANARY}-key\n")
-    flags = ("--log-level", "debug", "--keys-file", str(keys))
+    flags = ("--log-level", "debug", "--keys-file", str(keys), "--http-port", "-1")
     async with daemon(tmp_path, *flags) as server:
         await sing(server.port)
+        await sing_over_http(await server.http_port())
         server.kill()
         assert await server.ended() == 0
         log = server.log
@@ -400,6 +407,30 @@ async def test_the_text_is_in_the_log_once_if_that_was_asked_for(
     assert len(said) == 2
     assert word_text(7) in said[0] and word_text(9) in said[1]
     assert "canary" not in "\n".join(lines).lower()  # keys and prompts never
+
+
+async def sing_over_http(port: int) -> None:
+    """The same by paths, headers and bodies, of which some are no HTTP."""
+    shown = f"token={CANARY}-key&q={CANARY}"
+    key = f"Authorization: Bearer {CANARY}-key"
+    form = f"Content-Type: multipart/form-data; boundary={CANARY}"
+    for head, status in (
+        (f"GET /v1/models/{CANARY}?{shown} HTTP/1.1\r\nHost: x\r\n", 200),
+        (f"GET /v1/{CANARY}?token={CANARY} HTTP/1.1\r\nHost: x\r\n", 401),
+        (f"GET /{CANARY} HTTP/1.1\r\nHost: {CANARY}\r\n{key}\r\n", 404),
+        (f"GET /v1/{CANARY} HTTP/1.1\r\nHost: x\r\n{key}\x01\r\n", 400),
+        (f"GET /v1/{CANARY} HTTP/1.1\r\nHost: x\r\n{key}{'x' * 9000}\r\n", 431),
+        (f"{CANARY} /v1/ {CANARY}\r\n", 400),
+        (
+            f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\n{key}\r\n{form}\r\n"
+            f"Content-Length: 0\r\n",
+            400,
+        ),
+    ):
+        reader, writer = await open_raw(port)
+        writer.write(head.encode() + b"\r\n")
+        assert int((await reader.readline()).split()[1]) == status, head
+        abort(writer)
 
 
 async def sing(port: int) -> None:

@@ -25,6 +25,7 @@ def rendered() -> dict[str, set[str]]:
     metrics.error("internal")
     metrics.session_detached()
     metrics.session_attached("resumed")
+    metrics.room_reader_dropped("stalled")
     metrics.describe(version="1", engine="e", model="m", device="d", compute_type="c")
     page = metrics.render().decode()
     return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import re
 import wave
 from pathlib import Path
 
@@ -21,12 +20,6 @@ SPEECH = write_speech([[1, 2, 3]], pause_s=0.2)[0]
 HTTP = ("--http-port", "-1")
 
 
-def place(server: Daemon) -> str:
-    found = re.search(r" on http://(\S+)", server.log)
-    assert found is not None, server.log
-    return found[1]
-
-
 async def upload(server: Daemon) -> tuple[int, str]:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
@@ -35,7 +28,7 @@ async def upload(server: Daemon) -> tuple[int, str]:
         writer.setframerate(SAMPLE_RATE)
         writer.writeframes((SPEECH * 32767).astype("<i2").tobytes())
     form = aiohttp.FormData({"file": io.BytesIO(file.getvalue())})
-    url = f"http://{place(server)}/v1/audio/transcriptions"
+    url = f"http://127.0.0.1:{await server.http_port()}/v1/audio/transcriptions"
     async with aiohttp.ClientSession() as session:
         async with session.post(url, data=form) as answer:
             return answer.status, await answer.text()
@@ -51,7 +44,8 @@ async def uploading(server: Daemon, count: int) -> None:
 
 async def test_each_gets_its_text_and_the_daemon_exits_with_0(tmp_path: Path) -> None:
     async with daemon(tmp_path, *HTTP, "--oracle-call-s", "0.5") as server:
-        url = f"ws://{place(server)}/v1/realtime?intent=transcription"
+        port = await server.http_port()
+        url = f"ws://127.0.0.1:{port}/v1/realtime?intent=transcription"
         async with connect(url) as socket:
             peer = Peer(socket)
             await peer.next()

@@ -553,6 +553,7 @@ async def test_a_batch_that_fails_costs_its_rows_alone(
         (("--trusted-proxies", "nonsense"), "trusted-proxies: 'nonsense' must be"),
         (("--tls-cert", __file__), "it or its key is no PEM"),
         (("--tls-key", "key.pem"), "tls-key without tls-cert"),
+        (("--room-speakers", "alice"), "room-speakers needs keys-file"),
         (("--port", "TAKEN"), "cannot listen on 127.0.0.1:TAKEN: Address already"),
         (("--host", "localhost", "--port", "TAKEN"), "cannot listen on localhost:"),
         (("--http-port", "TAKEN"), "give another --http-port, or 0 for none"),

@@ -35,6 +35,24 @@ def test_too_little_address_space_is_one_line(limit_mb: int) -> None:
     assert done.stderr.splitlines()[-1].startswith("whisper-live: ")
 
 
+@pytest.mark.parametrize(
+    ("needed", "allowed"), [(100, 200), (250, 250), (1000, 300)], ids=str
+)
+def test_a_daemon_opens_the_files_that_it_needs_if_it_may(
+    needed: int, allowed: int
+) -> None:
+    """A shell's limit is lower than the one that it may be raised to."""
+    code = (
+        "import resource as r; from whisper_live.server import process_limits as p;"
+        f"r.setrlimit(r.RLIMIT_NOFILE, (200, 300)); p.allow_open_files({needed});"
+        "print(r.getrlimit(r.RLIMIT_NOFILE), p.most_open_files())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50
+    )
+    assert done.stdout == f"({allowed}, 300) 300\n", done.stderr
+
+
 def test_the_room_for_calls_is_checked_before_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,6 +9,7 @@ random crowd plays it for long.
 from __future__ import annotations
 
 import gc
+import math
 import random
 import sys
 from collections import Counter
@@ -27,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from whisper_live.config.model import BatchConfig
-from whisper_live.inference.batching import BACKGROUND_SHARE, Batcher
+from whisper_live.inference.batching import BACKGROUND_SHARE, PAUSE_S, Batcher
 from whisper_live.inference.types import Outcome, Request, RequestKind
 
 PARTIAL, FINAL = RequestKind.PARTIAL, RequestKind.FINAL
@@ -79,6 +80,7 @@ class Simulation:
         self.calls: list[RunningCall] = []
         self.speaking: set[str] = set()
         self.rests_until = 0.0
+        self.pauses_until = -math.inf
         self.most_open = 0
         self.on_start: Callable[[RunningCall], None] = lambda call: None
 
@@ -140,7 +142,8 @@ class Simulation:
         self.batcher.finished(call.ids, now=self.now)
         if call.is_background:
             took_s = self.now - call.started_at
-            self.rests_until = self.now + took_s * (1 / BACKGROUND_SHARE - 1)
+            share = min(self.workers * BACKGROUND_SHARE, 1.0)
+            self.rests_until = self.now + took_s * (1 / share - 1)
         self.pump()
 
     def advance(self, seconds: float) -> None:
@@ -174,6 +177,8 @@ class Simulation:
     def pump(self) -> None:
         """What the worker does whenever something happened."""
         self.settle(self.batcher.expire(now=self.now))
+        if self.speaking:
+            self.pauses_until = self.now + PAUSE_S
         assert all(book.times_out_at > self.now for book in self.books.values())
         while (batch := self.batcher.take(now=self.now)) is not None:
             self.check_batch(batch)
@@ -199,9 +204,15 @@ class Simulation:
         assert len({row.session for row in batch}) == len(batch)
         assert all(book in ready for book in chosen), "its session has its turn"
         if is_background:
+            others = [call for call in self.calls if call.is_background]
             assert not live
-            assert not self.speaking or len(batch) == 1
-            assert not self.speaking or self.now >= self.rests_until
+            assert len(batch) == 1 or all(len(call.ids) == 1 for call in others)
+            if self.speaking:
+                assert len(batch) == 1 and not others
+                assert self.now >= self.rests_until
+            elif self.now < self.pauses_until:
+                assert not others
+                assert self.workers > 1 or len(batch) == 1
         else:
             assert all(book.kind is not BACKGROUND for book in chosen)
             waited = self.now >= min(b.place[0] for b in live) + self.window_s
@@ -239,7 +250,11 @@ class Simulation:
             assert self.others_come()
             assert self.now < min(b.place[0] for b in live) + self.window_s
         else:
-            assert self.speaking and self.now < self.rests_until
+            is_read = any(call.is_background for call in self.calls)
+            if self.speaking:
+                assert is_read or self.now < self.rests_until
+            else:
+                assert is_read and self.now < self.pauses_until
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

@@ -1,11 +1,14 @@
 """LiveKit's and Pipecat's own services for OpenAI, unmodified, against this server.
 
-They need ``pip install -e '.[agents]'``, and are left out where that is not done.
+They need ``pip install -e '.[agents]'``, and are left out where that is not done, but
+not with ``WITH_AGENTS=1``, as in .ci/run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
 from typing import Any
 
 import aiohttp
@@ -32,12 +35,18 @@ def base(server: Server, scheme: str = "http") -> str:
     return f"{scheme}://127.0.0.1:{server.http_port}/v1"
 
 
+def needed(module: str) -> Any:
+    if os.environ.get("WITH_AGENTS"):
+        return importlib.import_module(module)
+    return pytest.importorskip(module)
+
+
 # -------------------------------------------------------------------------- LiveKit
 
 
 @pytest.fixture
 def livekit() -> Any:
-    pytest.importorskip("livekit.plugins.openai")
+    needed("livekit.plugins.openai")
     from livekit import rtc
     from livekit.plugins import openai
 
@@ -95,10 +104,7 @@ async def test_livekit_uploads(livekit: Any, model: str) -> None:
 
 @pytest.fixture
 def pipecat() -> Any:
-    pytest.importorskip("pipecat.services.openai.stt")
-    from pipecat.services.openai import stt
-
-    return stt
+    return needed("pipecat.services.openai.stt")
 
 
 async def heard(service: Any, *, has_turns: bool) -> list[list[int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from whisper_live.audio import samples_to_s
@@ -18,7 +18,17 @@ from whisper_live.inference.types import Word
 from whisper_live.protocols.jsonl import dropped_object, word_object
 from whisper_live.session.updates import Dropped, Segment, Update
 
-__all__ = ["RENDERERS", "Caption", "Captions"]
+__all__ = [
+    "RENDERERS",
+    "VTT_HEAD",
+    "Caption",
+    "Captions",
+    "CueWriter",
+    "clock_time",
+    "vtt_block",
+]
+
+VTT_HEAD = "WEBVTT\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +84,67 @@ def _as_text(captions: Captions, layout: Layout) -> str:
 
 def _as_srt(captions: Captions, layout: Layout) -> str:
     blocks = [
-        f"{number}\n{_span(cue, ',')}\n{_lines(cue)}\n"
-        for number, cue in enumerate(_cues(captions, layout), start=1)
+        _srt_block(number, cue)
+        for number, cue in enumerate(_cues(captions.completed, layout), start=1)
     ]
     return "\n".join(blocks)
 
 
 def _as_vtt(captions: Captions, layout: Layout) -> str:
-    blocks = [
-        f"{_span(cue, '.')}\n{_escaped(_lines(cue))}\n"
-        for cue in _cues(captions, layout)
-    ]
-    return "\n".join(["WEBVTT\n", *blocks])
+    return "\n".join([VTT_HEAD, *map(vtt_block, _cues(captions.completed, layout))])
 
 
-def _cues(captions: Captions, layout: Layout) -> list[Cue]:
+def vtt_block(cue: Cue) -> str:
+    """A cue of WebVTT; an empty line stands before and behind it."""
+    return f"{_span(cue, '.')}\n{_escaped(_lines(cue))}\n"
+
+
+def _srt_block(number: int, cue: Cue) -> str:
+    return f"{number}\n{_span(cue, ',')}\n{_lines(cue)}\n"
+
+
+class CueWriter:
+    """SRT or WebVTT that grows while text comes.
+
+    The newest cue is held back until the next one says how long it may stand.
+    """
+
+    def __init__(self, style: str, layout: Layout) -> None:
+        self._is_srt = style == "srt"
+        self._layout = layout
+        self._held: Cue | None = None
+        self._written = 0
+
+    def take(self, completed: Sequence[Caption]) -> str:
+        """What new captions add to the file."""
+        cues = _cues(completed, self._layout)
+        if not cues:
+            return ""
+        held, self._held = self._held, cues.pop()
+        if held is not None:
+            start_s = cues[0].start_s if cues else self._held.start_s
+            cues.insert(0, replace(held, end_s=min(held.end_s, start_s)))
+        return "".join(map(self._written_cue, cues))
+
+    def end(self) -> str:
+        """What was held back, and the head of a file without cues."""
+        held, self._held = self._held, None
+        if held is None:
+            return "" if self._is_srt or self._written else VTT_HEAD
+        return self._written_cue(held)
+
+    def _written_cue(self, cue: Cue) -> str:
+        self._written += 1
+        block = _srt_block(self._written, cue) if self._is_srt else vtt_block(cue)
+        if self._written > 1:
+            return f"\n{block}"
+        return block if self._is_srt else f"{VTT_HEAD}\n{block}"
+
+
+def _cues(completed: Sequence[Caption], layout: Layout) -> list[Cue]:
     words = [
         word
-        for caption in captions.completed
+        for caption in completed
         for word in timed_words(
             caption.text, caption.start_s, caption.end_s, caption.words
         )
@@ -132,10 +185,10 @@ RENDERERS: dict[str, Callable[[Captions, Layout], str]] = {
 
 
 def _span(cue: Cue, mark: str) -> str:
-    return f"{_clock(cue.start_s, mark)} --> {_clock(cue.end_s, mark)}"
+    return f"{clock_time(cue.start_s, mark)} --> {clock_time(cue.end_s, mark)}"
 
 
-def _clock(seconds: float, mark: str) -> str:
+def clock_time(seconds: float, mark: str = ",") -> str:
     """``HH:MM:SS,mmm``, rounded as a whole: 59.9996 s is one minute."""
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     minutes, second = divmod(whole, 60)

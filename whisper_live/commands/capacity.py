@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_live.client.live import connect
+from whisper_live.client.connection import connect
 from whisper_live.client.reach import server_url
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, WhisperLiveError

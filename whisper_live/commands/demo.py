@@ -12,18 +12,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import difflib
 import statistics
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from whisper_live.client.captions import Captions
 from whisper_live.client.chunks import webm_file_chunks
-from whisper_live.client.live import Arrival, connect
-from whisper_live.commands.stream import Screen, follow
+from whisper_live.client.connection import Arrival, connect
+from whisper_live.commands.screen import Screen
 from whisper_live.config.model import Config
 from whisper_live.inference import model_files
+from whisper_live.protocols.whisperlive.client import Follower
 from whisper_live.server.process import load_engine
 from whisper_live.server.server import Server
 from whisper_live.testing.load.alignment import align
@@ -32,8 +32,9 @@ from whisper_live.testing.load.measure import measure
 from whisper_live.testing.load.sessionlog import Arrived, Sent, SessionLog
 from whisper_live.testing.recordings import ShippedRecording, shipped
 from whisper_live.text.counted import counted
+from whisper_live.text.difference import difference
 
-__all__ = ["difference", "run"]
+__all__ = ["run"]
 
 REAL = "tiny.en"
 # tiny.en reads the recording without a mistake on the machines that it was tried on;
@@ -92,14 +93,13 @@ async def _demonstrate(
         _say(f"streaming {recording.name} to {url} in real time, as WebM/Opus")
         screen = Screen(sys.stdout)
         async with connect(url, audio_format="webm", language="en") as client:
+            captions, follower = Captions(), Follower()
             arrivals: list[Arrival] = []
-
-            async def kept() -> AsyncIterator[Arrival]:
-                async for arrival in client.stream(webm_file_chunks(recording)):
-                    arrivals.append(arrival)
-                    yield arrival
-
-            captions = await follow(kept(), screen)
+            async for arrival in client.stream(webm_file_chunks(recording)):
+                arrivals.append(arrival)
+                if (update := follower.take(arrival.message)) is not None:
+                    screen.show(update, captions, arrival.at_s)
+            screen.close()
             return captions, arrivals, screen.summary()
 
 
@@ -134,13 +134,3 @@ def _latency(recording: ShippedRecording, arrivals: Sequence[Arrival]) -> str:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def difference(expected: str, heard: str) -> str:
-    """The text with what is wrong in it marked; empty if the words are the same."""
-    said, got = bare_words(expected), bare_words(heard)
-    if said == got:
-        return ""
-    marks = {"  ": "{}", "- ": "[-{}-]", "+ ": "{{+{}+}}"}
-    lines = (line for line in difflib.ndiff(said, got) if line[:2] in marks)
-    return " ".join(marks[line[:2]].format(line[2:]) for line in lines)

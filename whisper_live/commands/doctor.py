@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import resource
 import shutil
 import subprocess
 import sysconfig
@@ -163,13 +162,19 @@ def _wyoming(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _files(config: Config) -> Iterator[tuple[str, str]]:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * config.limits.max_sessions + 64
-    sessions = counted(config.limits.max_sessions, "session")
-    if soft < needed:
-        yield "warn", f"{soft} open files are few: ulimit -n {needed}, or the unit"
+    from whisper_live.server.process_limits import most_open_files, session_files
+
+    files, limits = most_open_files(), config.limits
+    needed = session_files(limits.max_sessions)
+    sessions = counted(limits.max_sessions, "session")
+    readers = limits.max_room_readers if config.access.rooms != "off" else 0
+    if files < needed:
+        yield "warn", f"{files} open files are few: ulimit -n {needed}, or the unit"
+    elif (left := files - needed) < readers:
+        enough = f"ulimit -n {needed + readers}, or the unit"
+        yield "warn", f"{files} open files leave {left} readers of rooms: {enough}"
     else:
-        yield "ok", f"{soft} open files for {sessions}"
+        yield "ok", f"{files} open files for {sessions}"
 
 
 def _unit(config: Config) -> Iterator[tuple[str, str]]:

@@ -112,6 +112,23 @@ class AccessConfig:
         "give /metrics to everybody; if not, only to this machine itself and to who "
         "shows a key",
     )
+    rooms: str = setting(
+        "key",
+        "who may read what a session publishes under a name: key is who shows one "
+        "(everybody, where there are no keys), open is everybody, off is nobody, and "
+        "nothing is published",
+        choices=("off", "key", "open"),
+    )
+    room_speakers: str = setting(
+        "",
+        "names of keys, as in alice,bob, whose holders may publish in rooms; all when "
+        "empty",
+    )
+
+    @property
+    def room_speaker_names(self) -> frozenset[str]:
+        """The names in ``room_speakers``."""
+        return frozenset(_entries(self.room_speakers))
 
     @property
     def webhook_names(self) -> frozenset[str]:
@@ -538,6 +555,18 @@ class LimitConfig:
         "file is read, and the next request waits for it; 0 is no limit",
         low=0,
     )
+    max_room_readers: int = setting(
+        4000,
+        "readers of all rooms at the same time; more are refused with 503; each needs "
+        "an open file and 13 KiB, over TLS some 85",
+        low=1,
+    )
+    room_grace_s: float = setting(
+        300.0,
+        "seconds that a room waits for its speaker to come back, and its text can be "
+        "read, after a session is over",
+        low=0,
+    )
     audio_rate: float = setting(
         2.0,
         "seconds of audio that are read per second, after the burst; higher lets files "
@@ -665,6 +694,8 @@ class Config:
         self.access.proxy_networks, self.wyoming.wyoming_networks
         if self.access.tls_key and not self.access.tls_cert:
             raise ConfigError("tls-key without tls-cert would serve without TLS")
+        if self.access.room_speakers and not self.access.keys_file:
+            raise ConfigError("room-speakers needs keys-file: the names are of keys")
         if self.engine.final_model.count(","):
             raise ConfigError("final-model must name one model")
         if self.stream.partial_floor_s > self.stream.partial_interval_s:

@@ -38,6 +38,7 @@ __all__ = [
     "mistyped_variables",
     "positive",
     "settings_table",
+    "whole",
 ]
 
 SETTINGS_FILE = "whisper-live.toml"
@@ -113,9 +114,18 @@ def count(text: str) -> int:
     return value
 
 
+def whole(text: str) -> int:
+    """A whole number, zero or above, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
 finite.__name__ = "number"  # argparse puts these into its messages
 positive.__name__ = "positive number"
 count.__name__ = "positive whole number"
+whole.__name__ = "whole number"
 
 
 def settings_table() -> str:

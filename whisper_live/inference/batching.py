@@ -15,7 +15,10 @@ to the back each time.  With a free worker a batch starts when
 - its oldest request has waited the batch window.
 
 Background requests (whole files, final passes) never share a batch with live ones and
-start only where no live request could; see ``BACKGROUND_SHARE``.
+start only where no live request could; see ``BACKGROUND_SHARE``.  Between two
+utterances (``PAUSE_S``) they leave one of several workers free.  In silence one call of
+theirs is a full batch at a time, the others of several workers are one row: whoever
+begins to speak then waits for one row at most.
 """
 
 from __future__ import annotations
@@ -36,12 +39,16 @@ from whisper_live.inference.types import (
     RequestKind,
 )
 
-__all__ = ["BACKGROUND_SHARE", "BatchStats", "Batcher"]
+__all__ = ["BACKGROUND_SHARE", "PAUSE_S", "BatchStats", "Batcher"]
 
 # While somebody speaks, the next live request is never far.  Background work then runs
-# one row at a time, and rests so long after each call that it keeps a worker busy for
-# this share of the time: a 30 s window can cost seconds on a CPU.
+# one row at a time, and rests so long after each call that it keeps the workers busy
+# for this share of their time: a 30 s window can cost seconds on a CPU.
 BACKGROUND_SHARE = 0.1
+
+# Who spoke just now will speak again: four windows of 28 s take tiny.en five seconds on
+# one core, and with one live stream beside ten uploads finals waited as long.
+PAUSE_S = 15.0
 
 # The queue delay is smoothed over this time: long enough to ignore one full batch,
 # short enough that admission opens again soon after a rush.
@@ -123,6 +130,8 @@ class Batcher:
         self._timeouts: list[tuple[float, int]] = []  # a heap; ids may be gone
         self._orders = 0
         self._background_rests_until = -math.inf
+        self._pauses_until = -math.inf  # since somebody spoke last
+        self._background_share = min(BACKGROUND_SHARE * workers, 1.0)  # of one worker
         self._delay_s = 0.0
         self._delay_at = -math.inf  # when it was last updated
 
@@ -185,6 +194,8 @@ class Batcher:
 
     def take(self, *, now: float) -> list[Request] | None:
         """The next batch, if one is to start now; it then holds a worker."""
+        if self._speaking:
+            self._pauses_until = now + PAUSE_S
         if len(self._calls) >= self._workers:
             return None
         live = self._ready(background=False)
@@ -194,8 +205,7 @@ class Batcher:
             if not is_full and now < self._gathers_until(live) and self._others_come():
                 return None
         elif now >= self._background_from():
-            rows = 1 if self._speaking else self._batch_size
-            chosen = self._ready(background=True)[:rows]
+            chosen = self._ready(background=True)[: self._background_rows(now)]
         return self._start(chosen, now) if chosen else None
 
     def answered(self, request_id: int, *, now: float) -> bool:
@@ -239,7 +249,7 @@ class Batcher:
             entry.call is call for entry in map(self._open.get, ids) if entry
         ), "every row of a finished call was answered or runs again"
         if call.is_background:
-            rest_s = (now - call.started_at) * (1 / BACKGROUND_SHARE - 1)
+            rest_s = (now - call.started_at) * (1 / self._background_share - 1)
             self._background_rests_until = now + rest_s
 
     # ----------------------------------------------------------------------- time
@@ -255,7 +265,8 @@ class Batcher:
             if live := self._ready(background=False):
                 moments.append(self._gathers_until(live))
             elif self._ready(background=True):
-                moments.append(self._background_from())
+                if (at := self._background_from()) < math.inf:
+                    moments.append(at)
         return min(moments, default=None)
 
     def expire(self, *, now: float) -> list[Outcome]:
@@ -362,8 +373,18 @@ class Batcher:
             s not in self._queued and s not in self._current for s in self._speaking
         )
 
+    def _background_rows(self, now: float) -> int:
+        """How many background rows the next call may have."""
+        is_read = any(c.is_background and len(c.ids) > 1 for c in self._calls.values())
+        is_alone = self._workers == 1 and now < self._pauses_until
+        return 1 if self._speaking or is_read or is_alone else self._batch_size
+
     def _background_from(self) -> float:
-        return self._background_rests_until if self._speaking else -math.inf
+        """From when on one may start; inf: when the one that runs has ended."""
+        is_read = any(call.is_background for call in self._calls.values())
+        if self._speaking:
+            return math.inf if is_read else self._background_rests_until
+        return self._pauses_until if is_read else -math.inf
 
     def _start(self, chosen: Sequence[_Entry], now: float) -> list[Request]:
         ids = tuple(entry.request.id for entry in chosen)

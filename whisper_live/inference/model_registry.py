@@ -98,6 +98,11 @@ class ModelRegistry:
         """What clients may ask for, the main model first."""
         return [self._config.engine.model, *sorted(self._offered)]
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those that the main model knows."""
+        return self._main.languages
+
     def choose(self, asked: str | None, language: str | None = None) -> str:
         """The name of the model that a client gets which asks for this one.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ from whisper_live.media.codec import Resampler, finite
 from whisper_live.media.mixing import mixed
 from whisper_live.media.stream import Output
 
-__all__ = ["FORMATS", "probe_file", "read_file"]
+__all__ = ["FORMATS", "check_stream", "probe_file", "read_container", "read_file"]
 
 # libav's names of what people record to or keep recordings in, and what their files end
 # with.  Not here: playlists and scripts, which name other files; devices; games' own
@@ -115,6 +115,8 @@ _FORMATS = {
     "dbl": ("<f8", 0, 1.0),
 }
 
+Select = Callable[[Iterator[av.AudioFrame]], Iterator[av.AudioFrame]]
+
 
 def read_file(source: str | Path | BinaryIO) -> Iterator[Samples]:
     """The audio of a file in one of ``FORMATS``, in pieces: of its first audio track.
@@ -124,30 +126,46 @@ def read_file(source: str | Path | BinaryIO) -> Iterator[Samples]:
     with a sentence for people, before the first piece where that can be known.
     """
     with _opened(source) as (container, stream):
-        output = Output()
-        resampler: Resampler | None = None
-        batch: list[Samples] = []
-        batched = 0
-        for frame in _frames(container, stream):
-            if resampler is None or resampler.rate != frame.sample_rate:
-                if resampler is not None:
-                    output.add(resampler.push(batch) if batch else [])
-                    output.add(resampler.flush())
-                    batch, batched = [], 0
-                resampler = Resampler(_check_rate(frame.sample_rate))
-            batch.append(_mono(frame))
-            batched += frame.samples
-            if batched >= _BATCH_S * resampler.rate:
-                output.add(resampler.push(batch))
+        yield from read_container(container, stream)
+
+
+def read_container(
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    *,
+    batch_s: float = _BATCH_S,
+    select: Select = iter,
+) -> Iterator[Samples]:
+    """The audio of an open container's stream, which ``check_stream`` has seen.
+
+    A piece has shape ``[n]`` with 0 < n <= 5 s; ``batch_s`` of it are read before the
+    first.  ``select`` may leave frames out.  Raises ``DecodeError`` for what cannot be
+    decoded.
+    """
+    output = Output()
+    resampler: Resampler | None = None
+    batch: list[Samples] = []
+    batched = 0
+    for frame in select(_frames(container, stream)):
+        if resampler is None or resampler.rate != frame.sample_rate:
+            if resampler is not None:
+                output.add(resampler.push(batch) if batch else [])
+                output.add(resampler.flush())
                 batch, batched = [], 0
-                while output:
-                    yield output.take()
-        if resampler is None:
-            raise _nothing()
-        output.add(resampler.push(batch) if batch else [])
-        output.add(resampler.flush())
-        while output:
-            yield output.take()
+            resampler = Resampler(_check_rate(frame.sample_rate))
+        batch.append(_mono(frame))
+        batched += frame.samples
+        if batched >= batch_s * resampler.rate:
+            output.add(resampler.push(batch))
+            batch, batched = [], 0
+            while output:
+                yield output.take()
+    if resampler is None:
+        raise _nothing()
+    output.add(resampler.push(batch) if batch else [])
+    output.add(resampler.flush())
+    while output:
+        yield output.take()
 
 
 def probe_file(source: str | Path | BinaryIO) -> float | None:
@@ -200,10 +218,14 @@ def _opened(
             ) from error
         if not container.streams.audio:
             raise DecodeError("The file has no audio track.", kind="no_audio_track")
-        yield container, _check_stream(container.streams.audio[0])
+        yield container, check_stream(container.streams.audio[0])
 
 
-def _check_stream(stream: av.AudioStream) -> av.AudioStream:
+def check_stream(stream: av.AudioStream) -> av.AudioStream:
+    """The stream, if its decoder is one that may be let near foreign bytes.
+
+    Raises ``DecodeError`` if not.
+    """
     context = stream.codec_context
     # libav has no decoder for it, or one that we do not let near foreign bytes
     if (

@@ -62,6 +62,9 @@ class StreamDecoder(Protocol):
         Not to be written to.  Call until None after every ``push``.
         """
 
+    def skip(self) -> None:
+        """Audio was left out here; whatever the times ahead, they go on behind it."""
+
     def finish(self) -> None:
         """No more bytes will come; ``pull`` until None gives what is left."""
 
@@ -105,6 +108,10 @@ class _SniffedStream:
             self._stream.push(data)
             return
         keep(self._first, data)
+
+    def skip(self) -> None:
+        if self._stream is not None:  # else there are no times yet
+            self._stream.skip()
 
     def finish(self) -> None:
         self._finished = True

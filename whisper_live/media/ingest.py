@@ -59,6 +59,8 @@ class Ingest:
         self._drained = False  # and gives no more samples
         self._is_dry = True  # it gave all that the bytes so far hold
         self._error: DecodeError | None = None  # raised once `_pending` is empty
+        self._silence = 0  # samples in whole frames that come behind `_pending`
+        self._behind_silence = 0  # and samples of silence in the frame after them
         self._decode_s = 0.0  # spent since the last frames were handed over
         self._repairs: Counter[str] = Counter()
         self._left_out = 0  # samples still to leave out
@@ -83,6 +85,7 @@ class Ingest:
         """
         return (
             not self._is_dry
+            or self._silence > 0
             or self._error is not None
             or len(self._pending) >= (1 if self._drained else FRAME_SAMPLES)
         )
@@ -102,6 +105,7 @@ class Ingest:
         self._pending = np.empty(0, dtype=np.float32)
         self._finished = self._drained = False
         self._is_dry = self._is_fresh = True
+        self._silence = self._behind_silence = 0
         self._left_out = 0
 
     def begin_at(self, offset: int) -> None:
@@ -120,6 +124,28 @@ class Ingest:
         if not self._finished:
             self._feed(lambda: self._decoder.push(data))
 
+    def skip(self, samples: int) -> None:
+        """So much silence comes here instead of audio; ``pull`` all before and after.
+
+        It is no speech and is not scored.  The detector goes on behind it as if nothing
+        had been: zeros would lower the background that whispering stands out from.
+        """
+        if self._finished:
+            return
+        self._is_fresh = False
+        left_out = min(self._left_out, samples)
+        self._left_out -= left_out
+        samples -= left_out
+        assert not self.has_more, "what came before it is pulled"
+        self._decoder.skip()
+        self._repairs["silence_told"] += 1
+        missing = -len(self._pending) % FRAME_SAMPLES
+        rest = (samples - missing) % FRAME_SAMPLES
+        if samples - missing < FRAME_SAMPLES:  # there is no whole frame in it
+            missing, rest = samples, 0
+        self._pending = np.concatenate([self._pending, _zeros(missing)])
+        self._silence, self._behind_silence = samples - missing - rest, rest
+
     def finish(self) -> None:
         """No more bytes will come: the last, part frame may be pulled now."""
         if not self._finished:
@@ -132,6 +158,8 @@ class Ingest:
         All frames are whole until the stream is over; its last may be a part, which
         is scored as if silence followed.
         """
+        if self._silence and not len(self._pending):
+            return self._pull_silence()
         self._fill()
         count = min(len(self._pending), _MOST_SAMPLES)
         if not self._drained:
@@ -146,6 +174,14 @@ class Ingest:
         vad_s = time.thread_time() - started
         decode_s, self._decode_s = self._decode_s, 0.0
         return Frames(samples, speech, decode_s=decode_s, vad_s=vad_s)
+
+    def _pull_silence(self) -> Frames:
+        """Whole frames of it; the rest waits for what follows."""
+        count = min(self._silence, _MOST_SAMPLES)
+        self._silence -= count
+        if not self._silence:
+            self._pending = _zeros(self._behind_silence)
+        return Frames(_zeros(count), _zeros(count // FRAME_SAMPLES))
 
     def _feed(self, step: Callable[[], None]) -> None:
         started = time.thread_time()
@@ -195,6 +231,10 @@ class Ingest:
         self._repairs["non_finite"] += int(np.count_nonzero(~finite))
         self._repairs["clipped"] += int(np.count_nonzero(np.abs(tame) > _LOUDEST))
         return np.clip(tame, -_LOUDEST, _LOUDEST)
+
+
+def _zeros(count: int) -> Samples:
+    return np.zeros(count, dtype=np.float32)
 
 
 def _in_frames(samples: Samples) -> Samples:

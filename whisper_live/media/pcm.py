@@ -54,6 +54,9 @@ class RawStream:
         """Keep ``data``; raises ``DecodeError`` if over a MiB is waiting already."""
         keep(self._waiting, data)
 
+    def skip(self) -> None:
+        """Raw samples have no times."""
+
     def finish(self) -> None:
         """No more bytes will come."""
         self._finished = True

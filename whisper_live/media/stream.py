@@ -97,6 +97,10 @@ class ContainerStream:
         """Keep ``data``; raises ``DecodeError`` if over a MiB is waiting already."""
         keep(self._waiting, data)
 
+    def skip(self) -> None:
+        """The next packet follows here, whatever its time."""
+        self._timeline.restart()
+
     def finish(self) -> None:
         """No more bytes will come."""
         self._finished = True

@@ -11,7 +11,8 @@ set.  Callers keep to that by what they pass; what this module adds is that
 - other packages are heard from WARNING up (websockets logs whole requests below it,
   faster-whisper whole texts), and not without end (``log_handler``).
 
-Loggers: ``whisper_live.server``, ``.session``, ``.worker``, ``.engine``.
+Loggers: ``whisper_live.server``, ``.session``, ``.worker``, ``.engine``,
+``.voice``.
 """
 
 from __future__ import annotations

@@ -147,6 +147,20 @@ class Metrics:
             "outcome",
             at,
         )
+        self._rooms = Gauge(
+            prefix + "rooms",
+            "Rooms in which somebody publishes, or did a moment ago.",
+            registry=at,
+        )
+        self._room_readers = Gauge(
+            prefix + "room_readers", "Readers of rooms.", registry=at
+        )
+        self._room_readers_dropped = _Labelled(
+            prefix + "room_readers_dropped",
+            "Readers of rooms who did not keep up.",
+            "reason",
+            at,
+        )
         self._audio = _Labelled(
             prefix + "audio_seconds", "Audio decoded, by what carried it.", "codec", at
         )
@@ -316,6 +330,26 @@ class Metrics:
         """It got its answer: ``finished``, or the kind of an error."""
         self._uploads.dec()
         self._uploads_total.add(outcome)
+
+    def room_opened(self) -> None:
+        """A session publishes under a name that was free."""
+        self._rooms.inc()
+
+    def room_closed(self) -> None:
+        """Its text can be read no longer."""
+        self._rooms.dec()
+
+    def room_reader_came(self) -> None:
+        """Somebody reads a room, or waits for its speaker."""
+        self._room_readers.inc()
+
+    def room_reader_left(self) -> None:
+        """For whatever reason."""
+        self._room_readers.dec()
+
+    def room_reader_dropped(self, reason: str) -> None:
+        """A reader takes nothing (``stalled``) or too little (``not_kept``)."""
+        self._room_readers_dropped.add(reason)
 
     def listens_for_http(self, port: int) -> None:
         """On this port; 0 where there is none."""

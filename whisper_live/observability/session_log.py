@@ -52,12 +52,15 @@ class SessionLog(logging.LoggerAdapter[logging.Logger]):
         task: str,
         peer: str = "-",
         key: str | None = None,
+        room: str = "",
     ) -> None:
         """Who came, and what for, as far as it is not its own words.
 
         ``peer`` is an address, ``key`` the name that its key has in the key file,
-        ``client`` what it calls itself; None is what the server finds out.
+        ``client`` what it calls itself; None is what the server finds out.  ``room``,
+        if it publishes, is hashed: who knows a room's name can often read it.
         """
+        publishes = {"room": short_id(room)} if room else {}
         _log_fields(
             self,
             "opened",
@@ -67,6 +70,7 @@ class SessionLog(logging.LoggerAdapter[logging.Logger]):
             audio_format=audio_format or "auto",
             language=language or "auto",
             task=task,
+            **publishes,
         )
 
     def closed(

@@ -31,6 +31,7 @@ __all__ = [
     "Renderer",
     "ResumableProtocol",
     "Resume",
+    "Silence",
     "for_model",
     "unmet",
 ]
@@ -59,6 +60,7 @@ class Hello:
     final_pass: bool = False
     wants_resume: bool = False  # another socket may go on with its session
     resume: Resume | None = None  # it comes to do that; the options are the session's
+    room: str = ""  # the name under which its text is published
     is_first_message: bool = False  # what brought it says more, and is to be read too
     ignored: tuple[str, ...] = ()  # wishes that are known and not fulfilled, or in part
 
@@ -77,8 +79,15 @@ class Position:
     at: int
 
 
-# All but audio and positions is an event of the session as it stands.
-ClientMessage = Audio | Position | Flush | Configure | EndOfAudio
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """So much silence at this point of its audio, which it did not send."""
+
+    samples: int
+
+
+# All but what is heard, and positions, is an event of the session as it stands.
+ClientMessage = Audio | Silence | Position | Flush | Configure | EndOfAudio
 
 
 def for_model(options: SessionOptions, languages: Collection[str]) -> SessionOptions:

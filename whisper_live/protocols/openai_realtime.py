@@ -100,11 +100,17 @@ class _Settings:
 class OpenAIRealtime(Protocol):
     """Speaks with one client."""
 
-    def __init__(self, speech: SpeechConfig, *, name: str, model: str = "") -> None:
-        """``name`` is unique in the process; ``model`` is what the URL asks for."""
+    def __init__(
+        self, speech: SpeechConfig, *, name: str, model: str = "", room: str = ""
+    ) -> None:
+        """``name`` is unique in the process; ``model`` is what the URL asks for.
+
+        ``room`` is ours: publish the text under this name.
+        """
         self._speech = speech
         self._name = name
         self._model = model
+        self._room = room
         self._settings = _Settings()
         self._has_begun = False  # the session has; its audio's format stands
         self._is_over = False
@@ -153,6 +159,7 @@ class OpenAIRealtime(Protocol):
             client=self._name,
             model=_text(self._settings.transcription, "model") or self._model or None,
             audio_format=self._settings.audio_format,
+            room=self._room,
             is_first_message=not is_update,
         )
 

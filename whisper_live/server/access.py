@@ -172,7 +172,13 @@ class Access:
         return shown is not None and self.key_name(shown) is not None
 
     def _is_local(self, headers: Mapping[str, str], peer: str, own: str) -> bool:
-        """Whether the request was made on this machine, and by no proxy for another."""
+        """Whether the request was made on this machine, and by no proxy for another.
+
+        Nor by a page whose name was rebound to this machine: its own requests for
+        pages come without an Origin, but name its host.
+        """
+        if (host := headers.get("Host")) and not self._is_own(host):
+            return False
         if not self._is_proxy(peer) and any(name in headers for name in _FORWARDED):
             return False
         address = self._address(peer, headers.get("X-Forwarded-For", ""))
@@ -203,18 +209,20 @@ class Access:
             return ""
         try:
             same = urlsplit(origin).netloc.lower() == host.lower()
-            name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
-            same, name = False, ""
+            same = False
         if not same:
             return "foreign_origin"
-        if (
-            name not in self._hosts
-            and "*" not in self._hosts
-            and parsed_address(name) is None
-        ):
-            return "foreign_host"
-        return ""
+        return "" if self._is_own(host) else "foreign_host"
+
+    def _is_own(self, host: str) -> bool:
+        """Whether a Host header names this machine by an address or a known name."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        is_known = name in self._hosts or "*" in self._hosts
+        return is_known or parsed_address(name) is not None
 
     def _address(self, peer: str, forwarded: str) -> str:
         """The client's address; a trusted proxy's word is taken for it."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from whisper_live.audio import FRAME_SAMPLES, SampleBuffer, samples_to_s
@@ -57,6 +58,7 @@ from whisper_live.server.resume import (
     Terms,
     new_token,
 )
+from whisper_live.server.rooms import Publication, Rooms
 from whisper_live.server.sender import Sender
 from whisper_live.server.socket import Socket, SocketClosed
 from whisper_live.session.driver import SessionDriver
@@ -102,6 +104,7 @@ class Services:
     access: Access
     admission: Admission
     resumption: Resumption
+    rooms: Rooms
     state: StateFolder | None = None  # where sessions wait for the next daemon
 
 
@@ -139,12 +142,13 @@ class Connection:
         self._is_handed_over = False  # the socket carries another session on
         self._recorder: Recorder | None = None
         self._final_pass: FinalPass | None = None
+        self._publication: Publication | None = None  # where it speaks in a room
         self._closing: asyncio.Task[None] | None = None  # what is done before the end
         self._keepalive = Keepalive(self._socket)
         self._sender = Sender(
             self._socket,
             limit=services.config.limits.max_unsent,
-            sent=lambda seconds: services.metrics.stage("emit", seconds),
+            sent=partial(services.metrics.stage, "emit"),
         )
         self._timer: asyncio.TimerHandle | None = None
         self._failure: WhisperLiveError | None = None
@@ -192,6 +196,7 @@ class Connection:
             await self._serve(hello, first)
         finally:
             self._metrics.session_closed()
+            self._unpublish()
             self._services.registry.release(self._held)
             self._services.admission.release(lease)
 
@@ -222,6 +227,8 @@ class Connection:
         admission = self._services.admission
         lease = admission.lease(self._caller, name, behind_s=self._behind_s)
         try:
+            if hello.room:
+                self._publication = self._services.rooms.claim(hello.room, self._caller)
             model = await self._hold(name)
             try:
                 self._model = model
@@ -234,6 +241,7 @@ class Connection:
                 self._services.registry.release(model)
                 raise
         except BaseException:
+            self._unpublish()
             admission.withdraw(lease)
             raise
         return lease, hello
@@ -460,7 +468,10 @@ class Connection:
             task=options.task.value,
             peer=caller.address,
             key=caller.key_name,
+            room=hello.room,
         )
+        if self._publication is not None:
+            self._publication.begin(options.language)
         ingest = self._ingest = Ingest(
             open_stream(hello.audio_format), self._services.detector()
         )
@@ -664,10 +675,14 @@ class Connection:
 
     def _tell(self, update: Update) -> None:
         update = shifted(update, self._offset)
+        timings = replace(update.timings, emit_s=self._sender.newest_s)
+        update = replace(update, timings=timings)
         if self._final_pass is not None:
             self._final_pass.note(update)
         for segment in update.completed:
             self._log.transcript(segment.text)
+        if self._publication is not None:
+            self._publication.tell(update)
         self._post(self._protocol.render(update))
 
     def _post(self, messages: Sequence[Message]) -> None:
@@ -679,8 +694,14 @@ class Connection:
                 closing = self._socket.close(1013, "unread")
                 self._closing = asyncio.create_task(closing)
 
+    def _unpublish(self) -> None:
+        """There is no more for the readers of its room."""
+        if self._publication is not None:
+            self._publication.end()
+
     def _end(self, ending: Ending) -> None:
         """Close as the session says, or say first what went wrong."""
+        self._unpublish()
         self._post(self._protocol.end(ending))
         if ending is Ending.RESTARTING and isinstance(
             self._protocol, ResumableProtocol

@@ -28,7 +28,11 @@ from whisper_live.observability import log
 from whisper_live.server import systemd
 from whisper_live.server.access import is_loopback
 from whisper_live.server.checks import check_all
-from whisper_live.server.process_limits import check_room
+from whisper_live.server.process_limits import (
+    allow_open_files,
+    check_room,
+    session_files,
+)
 from whisper_live.server.server import Server
 from whisper_live.server.signals import Signals, log_stopped
 from whisper_live.text.counted import counted
@@ -102,6 +106,8 @@ def run(config: Config, signals: Signals, reread: Callable[[], Config]) -> int:
     """
     listener = systemd.inherited_socket()
     check_all(config, listener)
+    limits = config.limits
+    allow_open_files(session_files(limits.max_sessions) + limits.max_room_readers)
     try:
         return _load_and_serve(config, signals, listener, reread)
     except WhisperLiveError:
@@ -118,15 +124,18 @@ def _load_and_serve(
     reread: Callable[[], Config],
 ) -> int:
     systemd.notify("STATUS=loading the model")
-    with _described(config) as wyoming:
+    with contextlib.ExitStack() as loading:
+        wyoming = loading.enter_context(_described(config))
         engine, detector = load_engine(config, logger.info)
-    if config.engine.model == models.AUTO and engine.info.weights:
-        # From here on it is as if the model had been named: in the records of sessions,
-        # and where --models or --final-model name the same one.
-        chosen = replace(config.engine, model=engine.info.model)
-        config = replace(config, engine=chosen)
-    serving = _serve(config, signals, engine, detector, listener, wyoming, reread)
-    return asyncio.run(serving)
+        if config.engine.model == models.AUTO and engine.info.weights:
+            # From here on it is as if the model had been named: in the records of
+            # sessions, and where --models or --final-model name the same one.
+            chosen = replace(config.engine, model=engine.info.model)
+            config = replace(config, engine=chosen)
+        serving = _serve(
+            config, signals, engine, detector, listener, wyoming, reread, loading.close
+        )
+        return asyncio.run(serving)
 
 
 @contextlib.contextmanager
@@ -161,7 +170,9 @@ async def _serve(
     listener: socket.socket | None,
     wyoming: socket.socket | None,
     reread: Callable[[], Config],
+    is_open: Callable[[], None],
 ) -> int:
+    """``is_open`` is called when the server listens; the exit code of the command."""
     server = Server(
         config,
         engine=engine,
@@ -183,15 +194,19 @@ async def _serve(
     # What is loaded by now stays: collections during service need not look at it.
     gc.collect()
     gc.freeze()
-    async with server, _announced(config):
-        _announce(config, engine, server)
-        lost = asyncio.create_task(server.worker.lost.wait())
-        told = asyncio.create_task(stop.wait())
-        await asyncio.wait({lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED)
-        systemd.notify("STOPPING=1\nSTATUS=draining")
-        logger.info("stopping")
-        for task in (lost, told):
-            task.cancel()
+    async with server:
+        is_open()
+        async with _announced(config):
+            _announce(config, engine, server)
+            lost = asyncio.create_task(server.worker.lost.wait())
+            told = asyncio.create_task(stop.wait())
+            await asyncio.wait(
+                {lost, told, watchdog}, return_when=asyncio.FIRST_COMPLETED
+            )
+            systemd.notify("STOPPING=1\nSTATUS=draining")
+            logger.info("stopping")
+            for task in (lost, told):
+                task.cancel()
     log_stopped(signals.began)
     if watchdog.done():
         logger.error("the watchdog is fed no more", exc_info=watchdog.exception())

@@ -7,11 +7,19 @@ so there must be room before the first one; what Python is refused becomes one s
 from __future__ import annotations
 
 import resource
+import sys
 from pathlib import Path
 
 from whisper_live.errors import ConfigError
 
-__all__ = ["check_room", "check_room_to_start", "explain"]
+__all__ = [
+    "allow_open_files",
+    "check_room",
+    "check_room_to_start",
+    "explain",
+    "most_open_files",
+    "session_files",
+]
 
 _MB = 1_000_000
 # Address space that calls and the threads of sessions take beyond a loaded model:
@@ -42,6 +50,28 @@ def check_room() -> None:
             f"are needed: allow {taken_mb + _ROOM_MB}, or limit memory itself "
             "(MemoryMax= in the unit)"
         )
+
+
+def allow_open_files(needed: int) -> None:
+    """Let this process open so many files, as far as the system allows it.
+
+    1024 are many a shell's default, from times in which more broke ``select``.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = min(needed, most_open_files())
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
+def most_open_files() -> int:
+    """How many files ``allow_open_files`` can allow."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def session_files(max_sessions: int) -> int:
+    """How many the server needs for itself and its sessions, those refused included."""
+    return 2 * max_sessions + 64
 
 
 def explain(error: Exception) -> ConfigError | None:

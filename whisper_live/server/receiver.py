@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 
 from whisper_live.audio import samples_to_s
 from whisper_live.config.model import LimitConfig
@@ -28,6 +29,7 @@ from whisper_live.protocols.base import (
     ClientMessage,
     Position,
     Protocol,
+    Silence,
 )
 from whisper_live.server.backlog import Backlog
 from whisper_live.server.keepalive import Keepalive
@@ -161,9 +163,11 @@ class Receiver:
                 case Flush() | Configure() if self._is_wanted:
                     self._take(said)
                 case Position(at) if self._is_wanted:
-                    self._begin_at(at)
+                    await self._begin_at(at)
                 case Audio(data) if self._is_wanted:
-                    await self._take_in(data)
+                    await self._take_in(partial(self._ingest.push, data))
+                case Silence(samples) if self._is_wanted:
+                    await self._take_in(partial(self._ingest.skip, samples), "silence")
             if text_s := _text_s(message, said):
                 self._received_s += text_s
                 await self._keep_rate()
@@ -172,12 +176,14 @@ class Receiver:
             raise LimitExceeded(f"no data for {idle:g} s", kind="idle_timeout")
         return Drain()
 
-    def _begin_at(self, at: int) -> None:
+    async def _begin_at(self, at: int) -> None:
         if not self._ingest.is_fresh:
             raise ProtocolError(
                 "a position must come before the socket's first audio", kind="position"
             )
         self._ingest.begin_at(at - self._received())
+        if self._ingest.has_more:  # the gap
+            await self._take_in(lambda: None)
 
     def _understand(self, message: str | bytes) -> ClientMessage | None:
         """The message, read; None for nonsense that is not wanted any more."""
@@ -218,22 +224,25 @@ class Receiver:
 
     # ----------------------------------------------------------------------- decoding
 
-    async def _take_in(self, data: bytes) -> None:
-        """Decode and score one message in the pool and hand the frames on."""
+    async def _take_in(self, step: Callable[[], None], carrier: str = "") -> None:
+        """Decode and score one message in the pool and hand the frames on.
+
+        ``carrier`` is counted where what comes is from no decoder.
+        """
         ingest = self._ingest
 
-        def push_and_pull() -> Frames | None:
-            ingest.push(data)
+        def step_and_pull() -> Frames | None:
+            step()
             return ingest.pull()
 
-        job: Callable[[], Frames | None] = push_and_pull
+        job: Callable[[], Frames | None] = step_and_pull
         while True:
             frames = await self._loop.run_in_executor(self._pool, job)
             if frames is None:
                 return
             seconds = samples_to_s(len(frames.samples))
             self._received_s += seconds
-            self._metrics.audio_decoded(ingest.codec, seconds)
+            self._metrics.audio_decoded(carrier or ingest.codec, seconds)
             self._metrics.stage("decode", frames.decode_s)
             self._metrics.stage("vad", frames.vad_s)
             self._backlog.took(seconds, now=self._loop.time())
@@ -247,8 +256,7 @@ class Receiver:
     async def _finish(self) -> None:
         """Take in what the decoder and the last part frame still hold."""
         if self._is_wanted:
-            self._ingest.finish()
-            await self._take_in(b"")
+            await self._take_in(self._ingest.finish)
 
     async def _keep_rate(self) -> None:
         """Read no faster than ``audio_rate``, once the burst is spent.

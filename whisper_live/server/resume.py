@@ -218,10 +218,11 @@ class ResumableSocket:
                 self._reading = self._loop.create_task(_receive(carrier))
                 self._reading.add_done_callback(_retrieve)
             # It is not cancelled with this call: a message could be lost.
-            waiting: set[asyncio.Future[Any]] = {self._reading, self._changed}
+            reading = self._reading
+            waiting: set[asyncio.Future[Any]] = {reading, self._changed}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if carrier is self._carrier and self._reading.done():
-                reading, self._reading = self._reading, None
+            if self._reading is reading and reading.done():
+                self._reading = None
                 try:
                     return reading.result()
                 except SocketClosed:

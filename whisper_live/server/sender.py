@@ -20,12 +20,17 @@ _MOST_CHARACTERS = 1 << 19  # unsent; a message has a quarter of this at most
 
 
 class Sender:
-    """Sends in order; ``sent`` is told how long each message took (s)."""
+    """Sends in order; ``sent`` is told how long each message took (s).
+
+    ``sent`` must not lead back to the sender's owner, or both would stay in memory
+    until the collector comes.
+    """
 
     def __init__(
         self, socket: Socket, *, limit: int, sent: Callable[[float], None]
     ) -> None:
         self.peer_ended = asyncio.Event()  # it said END_OF_AUDIO, or has gone
+        self.newest_s: float | None = None  # that the newest message took
         self._socket = socket
         self._limit = limit
         self._sent = sent
@@ -89,7 +94,8 @@ class Sender:
                 self._is_sending = True
                 await self._socket.send(item.text)
                 self._is_sending = False
-                self._sent(loop.time() - began)
+                self.newest_s = loop.time() - began
+                self._sent(self.newest_s)
         except SocketClosed:
             return
 

@@ -47,8 +47,10 @@ from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection, Services
 from whisper_live.server.handover import HandedOver, StateFolder
 from whisper_live.server.http.port import HttpPort
+from whisper_live.server.process_limits import most_open_files
 from whisper_live.server.receiver import RECEIVE_QUEUE
 from whisper_live.server.resume import NoSocket, Resumption
+from whisper_live.server.rooms import Rooms
 from whisper_live.server.socket import (
     CLOSE_TIMEOUT_S,
     CONTROL_BURST,
@@ -208,6 +210,7 @@ class Server:
             clock=self._loop.time,
             queue_delay_s=self._registry.queue_delay_s,
         )
+        self._rooms = Rooms(config, self._metrics, most_files=most_open_files())
         self._services = Services(
             config=config,
             registry=self._registry,
@@ -219,6 +222,7 @@ class Server:
             admission=self._admission,
             resumption=Resumption(wait_s=config.limits.resume_s, clock=self._loop.time),
             state=_state_folder(config),
+            rooms=self._rooms,
         )
         self._wyoming = self._for_wyoming(wyoming) if wyoming is not None else None
         self._http: HttpPort | None = None
@@ -271,6 +275,11 @@ class Server:
     def metrics(self) -> Metrics:
         """The numbers of this server."""
         return self._metrics
+
+    @property
+    def rooms(self) -> Rooms:
+        """The rooms of this server."""
+        return self._rooms
 
     @property
     def worker(self) -> Worker:
@@ -380,6 +389,7 @@ class Server:
             self._http.stop_listening()
         await self._drain()
         await asyncio.gather(*[c.leave() for c in self._connections])
+        self._rooms.close()
         if self._wyoming is not None:
             await self._wyoming.close()
         await self._worker.close()

@@ -47,6 +47,7 @@ class Signals:
 
     def hand_over(self) -> None:
         """Somebody else has called ``set_wakeup_fd`` and hears all three."""
+        self._writing.shutdown(socket.SHUT_WR)  # a fork may have it open as well
         self._writing.close()
         self._reader.join()  # does not return where the process is being ended
 

@@ -58,9 +58,9 @@ class DecodePolicy:
 
         It begins with ``prefix``, what earlier readings agreed upon.
         """
-        options = replace(
-            self._decode_options(language, context, word_timestamps), prefix=prefix
-        )
+        options = self._decode_options(language, context, word_timestamps)
+        if not self._options.plain:
+            options = replace(options, prefix=prefix)
         return self._request(RequestKind.PARTIAL, audio, start, options)
 
     def final(

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from whisper_live.config.model import StreamConfig
 from whisper_live.inference.types import Task
 
-__all__ = ["SessionOptions", "VadOptions"]
+__all__ = ["SessionOptions", "VadOptions", "plainly"]
+
+_PLAIN_PACE_S = 1.0  # of new audio before a reading, as in WhisperLive
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,16 @@ class SessionOptions:
     word_timestamps: bool = False
     multilingual: bool = False  # detect the language again for each utterance
     beam_size: int = 0  # of finals; 0: the server's
+    # Read as ``plainly`` says, without a prefix, and try no final in advance.
+    plain: bool = False
+
+
+def plainly(stream: StreamConfig) -> StreamConfig:
+    """Read the whole window again at a fixed pace: no cuts in it, and no context."""
+    return replace(
+        stream,
+        partial_floor_s=_PLAIN_PACE_S,
+        partial_interval_s=_PLAIN_PACE_S,
+        commit_after_s=stream.max_window_s,
+        context_chars=0,
+    )

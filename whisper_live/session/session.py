@@ -57,7 +57,7 @@ from whisper_live.session.events import (
 )
 from whisper_live.session.hallucination import HallucinationFilter
 from whisper_live.session.language import SpokenLanguage
-from whisper_live.session.options import SessionOptions
+from whisper_live.session.options import SessionOptions, plainly
 from whisper_live.session.stats import SessionStats
 from whisper_live.session.transcript import Transcript
 from whisper_live.session.updates import (
@@ -114,6 +114,8 @@ class Session:
     ) -> None:
         self.name = name
         self.stats = SessionStats()
+        if options.plain:
+            config = replace(config, stream=plainly(config.stream))
         self._options = options
         self._stream = config.stream
         self._cut_after = s_to_samples(config.stream.commit_after_s)
@@ -359,7 +361,7 @@ class Session:
     def _try_preflight(self) -> None:
         """The utterance may be over: decode it now, while the silence is awaited."""
         end, self._pause = self._pause, None
-        if end is None or end - self._window.start < _SHORTEST:
+        if end is None or end - self._window.start < _SHORTEST or self._options.plain:
             return
         if self._decided or self._delay_s > _PREFLIGHT_BELOW_S:
             return

@@ -87,6 +87,7 @@ class Timings:
     context_s: float | None = None  # the audio context that was computed for it
     is_fallback: bool = False  # after a shorter one had given doubtful text
     load: LoadStep = LoadStep.NOTHING  # what the server gives up, being busy
+    emit_s: float | None = None  # sending the message before this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from whisper_live.client.captions import RENDERERS, Caption, Captions
+from whisper_live.client.captions import RENDERERS, Caption, Captions, CueWriter
 from whisper_live.client.subtitles import Layout
 from whisper_live.inference.types import Word
 from whisper_live.protocols.jsonl import JsonLines
@@ -138,3 +139,37 @@ def test_json_and_json_lines_give_words_and_times_in_one_form() -> None:
 )
 def test_no_speech_makes_a_valid_file(name: str, nothing: str) -> None:
     assert RENDERERS[name](Captions(), Layout()) == nothing
+
+
+def written(style: str, *batches: list[Caption]) -> str:
+    writer = CueWriter(style, Layout())
+    return "".join(map(writer.take, batches)) + writer.end()
+
+
+def test_subtitles_that_grow_are_those_that_are_written_at_once() -> None:
+    first = [Caption(0.5, 4.0, "One sentence that takes its time.")]
+    second = [Caption(10.0, 12.0, "And one & another."), Caption(20.0, 22.0, "End.")]
+    whole = Captions(completed=first + second)
+    for style in ("srt", "vtt"):
+        assert written(style, first, [], second) == RENDERERS[style](whole, Layout())
+
+
+def test_a_cue_ends_before_the_next_one_also_where_that_came_later() -> None:
+    text = written("srt", [Caption(1.0, 1.2, "Yes.")], [Caption(1.5, 2.5, "No.")])
+    assert re.findall(r"\S+ --> \S+", text) == [
+        "00:00:01,000 --> 00:00:01,500",
+        "00:00:01,500 --> 00:00:02,500",
+    ]
+
+
+def test_a_cue_is_written_as_soon_as_the_next_one_is_known() -> None:
+    writer = CueWriter("vtt", Layout())
+    assert writer.take([Caption(1.0, 3.0, "Yes.")]) == ""
+    assert writer.take([Caption(10.0, 12.0, "No.")]) == (
+        "WEBVTT\n\n00:00:01.000 --> 00:00:03.000\nYes.\n"
+    )
+    assert writer.end() == "\n00:00:10.000 --> 00:00:12.000\nNo.\n"
+
+
+def test_subtitles_without_text_are_an_empty_file() -> None:
+    assert written("srt") == "" and written("vtt") == "WEBVTT\n"

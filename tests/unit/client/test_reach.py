@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.certificates import certificate
 from whisper_live import cli
-from whisper_live.client.live import connect
+from whisper_live.client.connection import connect
 from whisper_live.client.reach import server_url
 from whisper_live.errors import WhisperLiveError
 

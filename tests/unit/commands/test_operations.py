@@ -15,7 +15,7 @@ from tests.e2e.support import quick, running, with_http
 from tests.faults.certificates import certificate
 from whisper_live import cli
 from whisper_live.config.model import AccessConfig
-from whisper_live.server import access
+from whisper_live.server import access, process_limits
 from whisper_live.testing.oracle import OracleEngine
 
 Capture = pytest.CaptureFixture[str]
@@ -147,6 +147,22 @@ def test_doctor_warns_of_secrets_that_others_can_read(
     for path in (keys, pem):
         path.chmod(0o640)
     assert warned() == []
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (191, "191 open files are few: ulimit -n 192, or the unit"),
+        (200, "200 open files leave 8 readers of rooms: ulimit -n 4192, or the unit"),
+        (4192, "4192 open files for 64 sessions"),
+    ],
+)
+def test_doctor_counts_open_files(
+    files: int, says: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_limits, "most_open_files", lambda: files)
+    assert cli.main(["doctor", "--engine", "oracle", "--port", "0"]) == 0
+    assert says in capsys.readouterr().out
 
 
 def test_doctor_finds_short_keys(tmp_path: Path, capsys: Capture) -> None:

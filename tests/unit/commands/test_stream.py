@@ -9,8 +9,8 @@ import pytest
 
 from whisper_live import cli
 from whisper_live.client.captions import Caption
-from whisper_live.commands.demo import difference
-from whisper_live.commands.stream import Screen, recording_chunks
+from whisper_live.commands.screen import Screen
+from whisper_live.commands.stream import recording_chunks
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -57,7 +57,33 @@ def test_a_terminal_shows_one_partial_at_a_time(
 def test_latency_at_higher_speed_is_measured_from_the_scheduled_time() -> None:
     screen = Screen(io.StringIO(), speed=2.0)
     screen.show_final(Caption(0, 4.0, "x"), 2.5)
-    assert screen.final_lags_s == [0.5]
+    assert list(screen.final_lags_s) == [0.5]
+
+
+def test_a_terminal_shows_the_level_beside_the_open_line() -> None:
+    out = Terminal()
+    screen = Screen(out)
+    screen.show_level(0.5)
+    screen.show_partial(Caption(0.5, 1.0, "turn on"), 1.5)
+    screen.say("connected again", out)
+    screen.show_final(Caption(0.5, 1.0, "Turn on."), 2.0)
+    screen.close()
+    meter = "#####      "
+    open_line = f"\r\x1b[K{meter}   1.50  partial  turn on"
+    assert out.getvalue() == (
+        f"\r\x1b[K{meter}{open_line}"
+        f"\r\x1b[Kconnected again\n{open_line}"
+        "\r\x1b[K   2.00  final    Turn on.  [+1.00 s]\n\r\x1b[K"
+    )
+
+
+def test_a_pipe_gets_no_level() -> None:
+    out = io.StringIO()
+    screen = Screen(out)
+    screen.show_level(0.5)
+    screen.say("connected again", out)
+    screen.close()
+    assert out.getvalue() == "connected again\n"
 
 
 def test_no_text_is_said_so() -> None:
@@ -113,14 +139,3 @@ def test_a_file_that_is_no_audio_is_found_before_a_server_is_asked(
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"whisper-live: {path}: The file is not audio or video")
     assert complaint.count("\n") == 1
-
-
-def test_case_and_punctuation_are_not_words() -> None:
-    assert difference("Turn on the light, please!", "turn ON the light please.") == ""
-    assert difference("don't", "don't.") == ""
-
-
-def test_every_wrong_word_is_shown() -> None:
-    assert difference("open the door", "open a door now") == (
-        "open [-the-] {+a+} door {+now+}"
-    )

@@ -7,7 +7,7 @@ import pytest
 
 from whisper_live.config.model import BatchConfig
 from whisper_live.errors import EngineTimeout
-from whisper_live.inference.batching import BACKGROUND_SHARE, Batcher
+from whisper_live.inference.batching import BACKGROUND_SHARE, PAUSE_S, Batcher
 from whisper_live.inference.types import (
     Cancelled,
     Hypothesis,
@@ -291,6 +291,62 @@ def test_background_rests_while_somebody_speaks() -> None:
     assert d.batcher.deadline() == pytest.approx(free_at)
     assert d.take(free_at - 0.1) is None
     assert d.take(free_at + 0.1) == [2]
+
+
+def test_of_two_workers_one_is_free_while_somebody_speaks() -> None:
+    d = Desk(workers=2)
+    d.speaking("a")
+    d.offer(10.0, 1, "file", BACKGROUND)
+    d.offer(10.0, 2, "other file", BACKGROUND)
+    assert d.take(10.0) == [1]
+    assert d.take(10.0) is None
+    assert d.batcher.deadline() == 70.0  # the requests' own
+    d.offer(10.5, 3, "a")
+    assert d.take(10.5) == [3]
+    d.finish(11.0, 3)
+    d.finish(12.0, 1)
+    # As much of both workers together as of one alone.
+    free_at = 12.0 + 2.0 * (1 / (2 * BACKGROUND_SHARE) - 1)
+    assert d.batcher.deadline() == pytest.approx(free_at)
+    assert d.take(free_at + 0.1) == [2]
+
+
+def test_in_silence_one_call_is_a_full_batch_and_the_others_are_short() -> None:
+    d = Desk(workers=3)
+    for number in range(1, 8):
+        d.offer(10.0, number, f"file {number}", BACKGROUND)
+    assert [d.take(10.0) for _ in range(4)] == [[1, 2, 3, 4], [5], [6], None]
+    d.finish(11.0, 5)
+    assert d.take(11.0) == [7]
+    d.offer(12.0, 8, "file 8", BACKGROUND)
+    d.offer(12.0, 9, "file 9", BACKGROUND)
+    d.finish(12.0, 1, 2, 3, 4)
+    assert d.take(12.0) == [8, 9]
+
+
+def test_between_two_utterances_one_of_two_workers_stays_free() -> None:
+    d = Desk(workers=2)
+    d.speaking("a")
+    assert d.take(10.0) is None
+    d.batcher.speaking("a", False)
+    for number in range(1, 7):
+        d.offer(10.0, number, f"file {number}", BACKGROUND)
+    assert d.take(11.0) == [1, 2, 3, 4]
+    assert d.take(11.0) is None
+    assert d.batcher.deadline() == 10.0 + PAUSE_S
+    assert d.take(10.0 + PAUSE_S) == [5]
+
+
+def test_between_two_utterances_a_lone_worker_reads_row_by_row() -> None:
+    d = Desk()
+    d.speaking("a")
+    assert d.take(10.0) is None
+    d.batcher.speaking("a", False)
+    for number in range(1, 4):
+        d.offer(10.0, number, f"file {number}", BACKGROUND)
+    assert d.take(11.0) == [1]
+    d.finish(12.0, 1)
+    assert d.take(10.0 + PAUSE_S) == [2, 3]
 
 
 def test_background_does_not_rest_in_silence() -> None:

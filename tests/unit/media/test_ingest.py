@@ -54,6 +54,9 @@ class RawDecoder:
             raise item
         return item
 
+    def skip(self) -> None:
+        self.notes["skipped"] += 1
+
     def finish(self) -> None:
         self.finished = True
         self._queue.append(np.full(3, 0.5, dtype=np.float32))  # a codec's tail
@@ -278,3 +281,82 @@ def test_cpu_time_is_given_with_the_frames_it_made(
     assert frames is not None
     assert frames.decode_s == 4.0  # two pushes and two fills, one tick each
     assert frames.vad_s == 1.0
+
+
+# ------------------------------------------------------------ silence that was not sent
+
+
+@given(st.integers(0, 1500), st.integers(1, 200_000), st.integers(0, 1500))
+def test_silence_stands_where_it_was_told(
+    before: int, silence: int, after: int
+) -> None:
+    ingest = Ingest(RawDecoder(), FirstSample())
+    ingest.push(np.full(before, 0.25, np.float32).tobytes())
+    frames = _pull_all(ingest)
+    ingest.skip(silence)
+    frames += _pull_all(ingest)
+    ingest.push(np.full(after, 0.75, np.float32).tobytes())
+    frames += _pull_all(ingest)
+    ingest.finish()
+    frames += _pull_all(ingest)
+    levels, lengths = [0.25, 0, 0.75, 0.5], [before, silence, after, 3]
+    np.testing.assert_array_equal(_samples(frames), np.repeat(levels, lengths))
+    assert all(len(f.samples) % FRAME_SAMPLES == 0 for f in frames[:-1])
+    assert all(len(f.samples) <= 5 * SAMPLE_RATE for f in frames)
+    assert [len(f.speech) for f in frames] == [
+        -(-len(f.samples) // 512) for f in frames
+    ]
+
+
+def test_silence_is_no_speech_and_costs_the_detector_nothing() -> None:
+    detector = FirstSample()
+    ingest = Ingest(RawDecoder(), detector)
+    ingest.push(np.full(100, 0.25, np.float32).tobytes())
+    assert not _pull_all(ingest)
+    ingest.skip(30 * SAMPLE_RATE)
+    frames = _pull_all(ingest)
+    assert sum(len(f.samples) for f in frames) == 30 * SAMPLE_RATE // 512 * 512
+    scored = [frame[0] for given in detector.frames for frame in given]
+    assert scored == [0.25], "only the frame in which it begins"
+    speech = np.concatenate([f.speech for f in frames])
+    assert speech.tolist() == [0.25] + [0.0] * (len(speech) - 1)
+    assert ingest.notes["silence_told"] == 1 and ingest.notes["skipped"] == 1
+
+
+def test_silence_behind_the_end_is_nothing() -> None:
+    ingest = Ingest(RawDecoder(), FirstSample())
+    ingest.finish()
+    _pull_all(ingest)
+    ingest.skip(1000)
+    assert not ingest.has_more and ingest.pull() is None
+
+
+def test_a_stream_that_begins_anew_goes_on_where_it_is_told() -> None:
+    """What it repeats is left out, in samples and in silence that is told of."""
+    audio = np.linspace(-0.5, 0.5, 4 * FRAME_SAMPLES, dtype=np.float32)
+    ingest = Ingest(open_stream("float32"), OracleDetector())
+    ingest.push(audio[: FRAME_SAMPLES + 7].tobytes())
+    first = ingest.pull()
+    assert first is not None and len(first.samples) == FRAME_SAMPLES
+    ingest.restart(open_stream("float32"))
+    ingest.begin_at(-100)
+    ingest.push(audio[FRAME_SAMPLES - 100 :].tobytes())
+    rest = ingest.pull()
+    assert rest is not None
+    assert np.array_equal(np.concatenate([first.samples, rest.samples]), audio)
+    ingest.restart(open_stream("float32"))
+    ingest.begin_at(-FRAME_SAMPLES)
+    ingest.skip(3 * FRAME_SAMPLES)
+    silence = ingest.pull()
+    assert silence is not None and len(silence.samples) == 2 * FRAME_SAMPLES
+
+
+def test_a_stream_that_begins_later_is_silent_until_then() -> None:
+    ingest = Ingest(open_stream("float32"), OracleDetector())
+    ingest.begin_at(2 * FRAME_SAMPLES)
+    ingest.push(np.full(FRAME_SAMPLES, 0.5, np.float32).tobytes())
+    frames = ingest.pull()
+    assert frames is not None
+    assert frames.samples.nonzero()[0].tolist() == [
+        *range(2 * FRAME_SAMPLES, 3 * FRAME_SAMPLES)
+    ]

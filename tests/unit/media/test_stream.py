@@ -318,3 +318,21 @@ def test_an_idle_stream_costs_next_to_nothing() -> None:
     for _ in range(1000):
         decoder.push(b"")
         assert drain(decoder) == []
+
+
+@pytest.mark.parametrize("times", ["go on", "stand still"])
+def test_packets_that_were_left_out_leave_no_gap_of_their_own(times: str) -> None:
+    packets = opus_packets(2.0)
+    decoder = open_stream("webm")
+    decoder.push(webm_header(track_entry()))
+    pieces = []
+    for start, clock_ms in ((0, 0), (60, 1200 if times == "go on" else 400)):
+        for index, packet in enumerate(packets[start : start + 20]):
+            decoder.push(cluster(clock_ms + 20 * index, block(packet)))
+        pieces += drain(decoder)
+        decoder.skip()
+    decoder.finish()
+    pieces += drain(decoder)
+    heard = sum(map(len, pieces))
+    assert heard == pytest.approx(40 * 320, abs=160)
+    assert not decoder.notes

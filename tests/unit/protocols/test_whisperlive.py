@@ -118,6 +118,7 @@ def test_all_options_together() -> None:
         final_pass=True,
         timings=True,
         turn_events=True,
+        room="Hall_2-b",
         vad_parameters={
             "threshold": 0.5,
             "neg_threshold": 0.3,
@@ -153,7 +154,9 @@ def test_all_options_together() -> None:
         final_pass=True,
         timings=True,
         turn_events=True,
+        room="Hall_2-b",
     )
+    assert read.hello.room == "Hall_2-b"
 
 
 def test_null_and_the_empty_string_mean_the_default() -> None:
@@ -451,6 +454,9 @@ for _ in range(200):
         ("no_speech_thresh", float("nan"), "handshake_type", "NaN"),
         ("no_speech_thresh", "nan", "handshake_type", "a number"),
         ("initial_prompt", 3, "handshake_type", "initial_prompt"),
+        ("room", 3, "handshake_type", "room must be a string, not 3"),
+        ("room", "two words", "handshake_room", "room must be 1 to 64 letters"),
+        ("room", "_", "handshake_room", "the first a letter or a digit"),
         ("hotwords", ["a"], "handshake_type", "hotwords"),
         ("vad_parameters", "on", "handshake_type", "vad_parameters must be an object"),
         (

@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 
 from whisper_live.errors import Overloaded
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.protocols.whisperlive import client as wire
-from whisper_live.session.updates import Dropped, Language, Segment, Update
+from whisper_live.session.updates import (
+    Dropped,
+    FinalTranscript,
+    Language,
+    Segment,
+    SpeechEvent,
+    SpeechMoment,
+    Timings,
+    Update,
+)
 
 S = 16_000
 
@@ -78,3 +88,30 @@ def test_a_handshake_names_a_format_only_where_one_is_chosen(
     assert said.get("audio_format") == audio_format
     assert ("audio_format" in said) == (audio_format is not None)
     assert said["timings"] is True and said["uid"]
+
+
+def test_moments_of_speech_and_timings_are_read() -> None:
+    one = wire.Follower()
+    update = one.take({"turn_event": "turn_ended", "at": 1.5})
+    assert update == Update(speech=SpeechEvent(SpeechMoment.TURN_ENDED, S * 3 // 2))
+    assert one.take({"turn_event": "of a newer server", "at": 1.5}) is None
+    told = {"queue_ms": 12.5, "infer_ms": 100, "batch_size": 3, "context_s": 5.0}
+    told |= {"context_fallback": True, "load_step": 1}
+    update = one.take({"segments": [], "timings": told})
+    assert update is not None and update.timings == Timings(
+        queue_s=0.0125,
+        engine_s=0.1,
+        batch_size=3,
+        context_s=5.0,
+        is_fallback=True,
+        load=LoadStep.SLOWER_INTERIMS,
+    )
+
+
+def test_a_final_transcript_is_read() -> None:
+    assert wire.read_final_transcript({"segments": []}) is None
+    content = {"text": "x", "duration": "2.000", "live_wer": 0.5}
+    content |= {"segments": [segment("0.5", "1.0", " x")]}
+    assert wire.read_final_transcript({"final_transcript": content}) == FinalTranscript(
+        (Segment(S // 2, S, " x", True),), 2 * S, 0.5
+    )

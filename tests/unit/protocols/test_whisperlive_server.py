@@ -13,7 +13,7 @@ from whisper_live.audio import s_to_samples
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import HandshakeError, Overloaded, ProtocolError
 from whisper_live.inference.types import Word
-from whisper_live.protocols.base import Audio, Close, Message, Position
+from whisper_live.protocols.base import Audio, Close, Message, Position, Silence
 from whisper_live.protocols.whisperlive.handshake import ClientOptions
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.session.events import Configure, EndOfAudio, Flush
@@ -375,7 +375,7 @@ def test_over_time_ends_with_disconnect_and_holds_the_socket() -> None:
 
 
 def test_timings_only_for_those_who_asked() -> None:
-    timings = Timings(0.002, 0.001, 0.05, 0.25, 3)
+    timings = Timings(0.002, 0.001, 0.05, 0.25, 3, emit_s=0.004)
     update = Update(completed=(done(0, 1, " a"),), timings=timings)
     assert "timings" not in said(wire().render(update))[-1]
     assert said(wire(timings=True).render(update))[-1]["timings"] == {
@@ -383,6 +383,7 @@ def test_timings_only_for_those_who_asked() -> None:
         "vad_ms": 1.0,
         "queue_ms": 50.0,
         "infer_ms": 250.0,
+        "emit_ms": 4.0,
         "batch_size": 3,
     }
 
@@ -423,11 +424,21 @@ def test_later_messages_are_audio_the_end_or_a_flush() -> None:
     assert one.read(b"\0\0") == Audio(b"\0\0")
     assert one.read("END_OF_AUDIO") == one.read(b"END_OF_AUDIO") == EndOfAudio()
     assert one.read('{"type": "flush"}') == Flush()
+    assert one.read('{"type": "silence", "seconds": 1.5}') == Silence(24_000)
     for nonsense in ("{}", "hello", '{"type": "dance"}', "[1]"):
         with pytest.raises(ProtocolError, match="binary"):
             one.read(nonsense)
     with pytest.raises(ProtocolError, match="not be longer than 65536"):
         one.read('{"type": "flush"}' + " " * 65_536)
+
+
+@pytest.mark.parametrize(
+    "seconds", ["0", "-1", "30.1", "1e400", "NaN", '"a while"', "[1]", "true", "null"]
+)
+def test_silence_of_no_use_is_refused(seconds: str) -> None:
+    with pytest.raises(ProtocolError, match="seconds") as caught:
+        wire().read(f'{{"type": "silence", "seconds": {seconds}}}')
+    assert caught.value.kind == "silence"
 
 
 HELLO = {"uid": "u", "language": "en", "task": "transcribe", "hotwords": "Ada"}

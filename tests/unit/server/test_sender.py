@@ -18,7 +18,7 @@ class Pipe:
     """A socket whose peer reads while ``reads`` is set."""
 
     peer = "local"
-    own_close_code = 0
+    own_close_code = peer_close_code = 0
 
     def __init__(self) -> None:
         self.reads = asyncio.Event()

@@ -40,7 +40,7 @@ from whisper_live.session.events import (
 from whisper_live.session.options import SessionOptions, VadOptions
 from whisper_live.session.session import Session, State
 from whisper_live.session.updates import Ending, SpeechMoment
-from whisper_live.testing.marks import write_speech, write_words
+from whisper_live.testing.marks import read_numbers, write_speech, write_words
 
 FINAL, PARTIAL = RequestKind.FINAL, RequestKind.PARTIAL
 HANGOVER = s_to_samples(0.5)
@@ -75,6 +75,33 @@ def state(harness: SessionHarness) -> State:
 
 
 # -------------------------------------------------------------------- order of events
+
+
+def test_a_plain_session_reads_the_whole_window_again_at_a_fixed_pace() -> None:
+    plain = SessionHarness(options=ClientOptions(uid="u", language="en", plain=True))
+    tuned = SessionHarness()
+    spoken, samples = list(range(1, 40)), words(*range(1, 40))
+    for harness in (plain, tuned):
+        harness.play(samples)
+        harness.play(silence(1.2))
+        harness.play(words(40))
+        harness.end()
+        assert read_numbers("".join(harness.completed())) == [*spoken, 40]
+    readings = [request for request in plain.requests if request.kind is PARTIAL]
+    first = [each for each in readings if each.start == readings[0].start]
+    lengths = [len(each.audio) for each in first]
+    steps = {
+        after - before for before, after in zip(lengths, lengths[1:], strict=False)
+    }
+    assert len(samples) - lengths[-1] < 2 * 16_000, "it was never shortened"
+    # A second, in messages of 0.256 s, and one more where the last frame is silent.
+    assert steps <= {16_384, 20_480} and len(lengths) > 5
+    assert kinds(plain).count(FINAL) == 2, "none in advance"
+    said = {(each.options.prompt, each.options.prefix) for each in plain.requests}
+    assert said == {("", "")}
+    assert any(
+        request.start > tuned.requests[0].start for request in tuned.requests[:-2]
+    )
 
 
 def test_an_empty_session_closes_at_once() -> None:

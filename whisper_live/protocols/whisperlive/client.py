@@ -12,8 +12,18 @@ from typing import Any
 
 from whisper_live.audio import s_to_samples
 from whisper_live.errors import Overloaded, WhisperLiveError
+from whisper_live.inference.load_steps import LoadStep
 from whisper_live.inference.types import Word
-from whisper_live.session.updates import Dropped, Language, Segment, Update
+from whisper_live.session.updates import (
+    Dropped,
+    FinalTranscript,
+    Language,
+    Segment,
+    SpeechEvent,
+    SpeechMoment,
+    Timings,
+    Update,
+)
 
 __all__ = [
     "END_OF_AUDIO",
@@ -22,7 +32,9 @@ __all__ = [
     "complaint",
     "dropped_s",
     "handshake",
+    "is_over_time",
     "is_ready",
+    "read_final_transcript",
     "read_segments",
     "refusal",
 ]
@@ -56,6 +68,11 @@ def handshake(
 def is_ready(message: Mapping[str, Any]) -> bool:
     """Whether the server is ready to be sent audio."""
     return message.get("message") == "SERVER_READY"
+
+
+def is_over_time(message: Mapping[str, Any]) -> bool:
+    """Whether the session's time is up: all its text has come, and it takes no more."""
+    return message.get("message") == "DISCONNECT"
 
 
 def refusal(message: Mapping[str, Any]) -> WhisperLiveError | None:
@@ -110,6 +127,20 @@ def dropped_s(message: Mapping[str, Any]) -> float:
     return sum(float(span["end"]) - float(span["start"]) for span in spans)
 
 
+def read_final_transcript(message: Mapping[str, Any]) -> FinalTranscript | None:
+    """The second reading of the whole recording; None for all other messages."""
+    content = message.get("final_transcript")
+    if not isinstance(content, Mapping):
+        return None
+    segments = read_segments(content) or ()
+    return FinalTranscript(
+        segments=tuple(map(_segment, segments)),
+        duration=s_to_samples(float(content.get("duration", 0))),
+        live_wer=float(content.get("live_wer", 0)),
+        dropped=tuple(map(_dropped, content.get("dropped", ()))),
+    )
+
+
 class Follower:
     """Turns a server's messages back into updates, each completed segment once.
 
@@ -128,7 +159,8 @@ class Follower:
             probability = float(message.get("language_prob", 0.0))
             language = Language(str(message["language"]), probability)
         segments = read_segments(message)
-        if segments is None and language is None:
+        speech = _speech(message)
+        if segments is None and language is None and speech is None:
             return None
         completed = []
         if segments is not None:
@@ -145,7 +177,39 @@ class Follower:
             interim=self._interim,
             dropped=tuple(map(_dropped, message.get("dropped", ()))),
             language=language,
+            speech=speech,
+            timings=_timings(message.get("timings")),
         )
+
+
+def _speech(message: Mapping[str, Any]) -> SpeechEvent | None:
+    try:
+        moment = SpeechMoment(message.get("turn_event"))
+    except ValueError:  # none, or one that a newer server knows
+        return None
+    return SpeechEvent(moment, s_to_samples(float(message.get("at", 0))))
+
+
+def _timings(told: Mapping[str, Any] | None) -> Timings:
+    if not told:
+        return Timings()
+    seconds = {
+        ours: told[name] / 1000
+        for ours, name in (
+            ("decode_s", "decode_ms"),
+            ("vad_s", "vad_ms"),
+            ("queue_s", "queue_ms"),
+            ("engine_s", "infer_ms"),
+        )
+        if name in told
+    }
+    return Timings(
+        **seconds,
+        batch_size=told.get("batch_size"),
+        context_s=told.get("context_s"),
+        is_fallback=bool(told.get("context_fallback")),
+        load=LoadStep(min(int(told.get("load_step", 0)), max(LoadStep))),
+    )
 
 
 def _segment(heard: WireSegment) -> Segment:

@@ -24,6 +24,7 @@ from whisper_live.protocols.languages import (
     unknown_language,
 )
 from whisper_live.protocols.lenient_json import LenientObject, load_object
+from whisper_live.protocols.room_events import check_room_name
 from whisper_live.session.options import SessionOptions, VadOptions
 
 __all__ = [
@@ -103,11 +104,13 @@ class ClientOptions:
     multilingual: bool = False  # detect the language again for each utterance
     final_pass: bool = False
     timings: bool = False  # put stage timings into segments messages
+    plain: bool = False  # read as without this server's own ways
     turn_events: bool = False  # tell when speech starts and stops and turns end
     beam_size: int = 0  # 0: the server's
     token: str = ""  # a key of the server
     wants_resume: bool = False  # another socket may go on with this session
     resume: Resume | None = None  # it comes to go on with one
+    room: str = ""  # publish the text under this name
     # Texts that were too long, and a sentence about each.
     shortened: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()  # keys that we know but have not built or shortened
@@ -125,6 +128,7 @@ class ClientOptions:
             word_timestamps=self.word_timestamps,
             multilingual=self.multilingual,
             beam_size=self.beam_size,
+            plain=self.plain,
         )
 
     @property
@@ -139,6 +143,7 @@ class ClientOptions:
             final_pass=self.final_pass,
             wants_resume=self.wants_resume,
             resume=self.resume,
+            room=self.room,
             ignored=self.ignored,
         )
 
@@ -199,10 +204,12 @@ def read_options(values: Mapping[str, Any], *, defaults: SpeechConfig) -> Client
         final_pass=keys.flag("final_pass", False),
         timings=keys.flag("timings", False),
         turn_events=keys.flag("turn_events", False),
+        plain=keys.flag("plain", False),
         beam_size=patience.beam_size if latency else 0,
         token=token if isinstance(token, str) else "",
         wants_resume=keys.flag("resume", False),
         resume=_parse_resume(keys),
+        room=_parse_room(keys),
         shortened=shortened,
         ignored=(
             *(name for name in _NOT_BUILT if keys.wanted(name)),
@@ -255,6 +262,11 @@ def _parse_resume(keys: LenientObject) -> Resume | None:
     if len(token) > _MAX_TOKEN_CHARS:
         raise keys.nonsense("resume_token", "a token of this server")
     return Resume(token, round(keys.number("last_seq", 0, 0, _MAX_SEQ)))
+
+
+def _parse_room(keys: LenientObject) -> str:
+    given = keys.text("room")
+    return check_room_name(given) if given else ""
 
 
 def _parse_repeated(keys: LenientObject) -> int:

@@ -163,6 +163,7 @@ def stage_timings(timings: Timings) -> dict[str, float]:
         "vad_ms": timings.vad_s,
         "queue_ms": timings.queue_s,
         "infer_ms": timings.engine_s,
+        "emit_ms": timings.emit_s,
     }
     known = {k: round(s * 1000, 3) for k, s in stages.items() if s is not None}
     if timings.batch_size is not None:

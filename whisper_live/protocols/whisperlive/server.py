@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from whisper_live.audio import samples_to_s
+from whisper_live.audio import s_to_samples, samples_to_s
 from whisper_live.config.model import SpeechConfig
 from whisper_live.errors import (
     HandshakeError,
@@ -31,8 +31,9 @@ from whisper_live.protocols.base import (
     Message,
     Position,
     ResumableProtocol,
+    Silence,
 )
-from whisper_live.protocols.lenient_json import load_object
+from whisper_live.protocols.lenient_json import LenientObject, load_object
 from whisper_live.protocols.whisperlive import messages
 from whisper_live.protocols.whisperlive.handshake import (
     CHANGEABLE,
@@ -56,6 +57,9 @@ __all__ = ["WhisperLive"]
 # A message must not grow with the length of the session in words either: 500 segments
 # without words have about half of this.
 _MOST_REPEATED_CHARACTERS = 1 << 17
+
+# Of one message: the server takes it in at once, and others wait meanwhile.
+_LONGEST_SILENCE_S = 30.0
 
 # A client that was told DISCONNECT still sends END_OF_AUDIO, and loses its SRT file
 # if the socket is gone by then (WhisperLive 0.9 to 0.10).
@@ -114,9 +118,9 @@ class WhisperLive(ResumableProtocol):
     def read(self, message: str | bytes) -> ClientMessage:
         """See ``Protocol``.
 
-        Audio and the end mark, or as text ``{"type": "flush"}``, ``{"type":
-        "configure", ...}`` with keys of the handshake, and from who can resume
-        ``{"type": "position", "at": ...}``.
+        Audio and the end mark, or as text ``{"type": "flush"}``, ``{"type": "silence",
+        "seconds": 1.2}`` and ``{"type": "configure", ...}`` with keys of the handshake;
+        from who can resume also ``{"type": "position", "at": ...}``.
         """
         if messages.is_end_of_audio(message):
             return EndOfAudio()
@@ -126,6 +130,8 @@ class WhisperLive(ResumableProtocol):
             values = load_object(message)
             if values.get("type") == "flush":
                 return Flush()
+            if values.get("type") == "silence":
+                return _silence(values)
             if values.get("type") == "configure":
                 return self._configure(values)
             if values.get("type") == "position" and self._offered is not None:
@@ -330,6 +336,20 @@ def _position(at: Any) -> Position:
     if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < 2**53:
         raise ProtocolError("a position needs a sample in at", kind="position")
     return Position(round(at))
+
+
+def _silence(values: Mapping[str, Any]) -> Silence:
+    """Not brought inside limits, as options are: later times would not be true."""
+    try:
+        seconds = LenientObject(values).number("seconds", 0.0, -1.0, 1e6)
+    except HandshakeError as error:
+        raise ProtocolError(error.detail, kind="silence") from error
+    if not 0 < seconds <= _LONGEST_SILENCE_S:
+        raise ProtocolError(
+            f"seconds of silence must be above 0 and at most {_LONGEST_SILENCE_S:g}",
+            kind="silence",
+        )
+    return Silence(s_to_samples(seconds))
 
 
 def _message(content: Mapping[str, Any]) -> Message:

@@ -31,6 +31,15 @@ _ERRORS = {
     "503": "The server has no room or is stopping; Retry-After, if it is known.",
 }
 _PAGES = {
+    "/": (
+        "A page to speak to and to read; a WebSocket speaks WhisperLive.",
+        "text/html",
+    ),
+    "/page/settings.json": ("What that page offers to choose.", "application/json"),
+    "/page/{name}": ("What the pages load.", "*/*"),
+    "/room/{name}": ("A page with what is said in a room.", "text/html"),
+    "/room/{name}/events": ("The same as Server-Sent Events.", "text/event-stream"),
+    "/room/{name}.vtt": ("The same as live WebVTT.", "text/vtt"),
     "/healthz": ("The process serves.", "text/plain"),
     "/readyz": ("The model is loaded and the engine answers; else 503.", "text/plain"),
     "/readyz/place": ("A new session would be let in; else 404 or 503.", "text/plain"),
@@ -46,6 +55,7 @@ _CONTENT = {
     "application/jsonl": ("jsonl",),
     "text/event-stream": (),
 }
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def document() -> dict[str, Any]:
@@ -76,10 +86,12 @@ def document() -> dict[str, Any]:
     paths["/v1/models"] = {"get": _get("The models, the main one first.")}
     paths["/v1/models/{name}"] = {
         "get": _get("One of them; any other name stands for the main one.")
-        | {"parameters": [{"name": "name", "in": "path", "required": True}]}
+        | {"parameters": [_NAME]}
     }
     for path, (summary, kind) in _PAGES.items():
         paths[path] = {"get": _get(summary, kind)}
+        if "{name}" in path:
+            paths[path]["get"]["parameters"] = [_NAME]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Whisper Live", "version": __version__},

@@ -25,6 +25,7 @@ from whisper_live.inference.types import Task
 from whisper_live.observability.metrics import CONTENT_TYPE
 from whisper_live.observability.session_log import log_refusal
 from whisper_live.protocols.base import Protocol
+from whisper_live.protocols.languages import LANGUAGES, language_name
 from whisper_live.protocols.openai_realtime import OpenAIRealtime, read_secret_request
 from whisper_live.protocols.openai_rest import (
     Failure,
@@ -32,6 +33,7 @@ from whisper_live.protocols.openai_rest import (
     failure_of,
     models_body,
 )
+from whisper_live.protocols.room_events import check_room_name
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.server.access import (
     JUDGED_HEADERS,
@@ -43,6 +45,9 @@ from whisper_live.server.access import (
 from whisper_live.server.admission import place_page
 from whisper_live.server.connection import Services
 from whisper_live.server.http import openapi
+from whisper_live.server.http.pages import Pages
+from whisper_live.server.http.requests import Requests, limit_unread
+from whisper_live.server.http.room_pages import ROOM_PATH, RoomPages
 from whisper_live.server.http.secrets import Secret, Secrets
 from whisper_live.server.http.transcriptions import Transcriptions
 from whisper_live.server.http.websocket import AiohttpSocket
@@ -89,6 +94,9 @@ class HttpPort:
         self._serve = serve
         app = web.Application(middlewares=[self._answer])
         app.on_response_prepare.append(self._add_headers)
+        app.router.add_get("/", self._page)
+        app.router.add_get("/page/settings.json", self._page_settings)
+        app.router.add_get("/page/{name}", self._page_file)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
         app.router.add_get("/readyz/place", self._place)
@@ -99,16 +107,27 @@ class HttpPort:
         app.router.add_post("/v1/audio/translations", self._translate)
         app.router.add_get(_REALTIME, self._realtime)
         app.router.add_post(f"{_REALTIME}/client_secrets", self._client_secrets)
+        if services.rooms.are_on:
+            rooms = RoomPages(
+                services.rooms,
+                services.metrics,
+                check=self._check_reader,
+                patience_s=services.config.limits.idle_timeout_s,
+            )
+            app.router.add_get(ROOM_PATH, self._room_page)
+            app.router.add_get(f"{ROOM_PATH}/events", rooms.events)
+            app.router.add_get(f"{ROOM_PATH}.vtt", rooms.subtitles)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         self.app = app
+        self._pages = Pages()
         self._names = itertools.count(1)
         self._secrets = Secrets(clock=asyncio.get_running_loop().time)
         self._methods = {
             resource.canonical: ", ".join(route.method for route in resource)
             for resource in app.router.resources()
         }
-        app.router.add_route("*", "/{path:.*}", self._other)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._other)
         limits = services.config.limits
         self._quota = Quota(limits, clock=asyncio.get_running_loop().time)
         self._pool = started_pool(limits.ingest_threads, "upload")
@@ -116,28 +135,43 @@ class HttpPort:
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
-            access_log=None,
             handler_cancellation=True,  # who goes away is worked for no longer
-            auto_decompress=False,  # a bomb; see `_answer`
-            keepalive_timeout=limits.idle_timeout_s,  # and for the first headers
             shutdown_timeout=_CLOSE_S,
         )
         self._listener: asyncio.Server | None = None
 
     async def open(self) -> None:
         """Listen; raises ``OSError`` where that cannot be."""
-        listen = self._services.config.listen
+        listen, limits = self._services.config.listen, self._services.config.limits
         await self._runner.setup()
-        assert self._runner.server is not None, "it is set up"
         self._listener = await asyncio.get_running_loop().create_server(
-            self._runner.server,
+            self._connection,
             listen.host,
             max(listen.http_port, 0),
             ssl=self._tls,
-            ssl_handshake_timeout=(
-                self._services.config.limits.handshake_timeout_s if self._tls else None
-            ),
+            ssl_handshake_timeout=limits.handshake_timeout_s if self._tls else None,
+            start_serving=False,
         )
+        limit_unread(self._listener, limits.idle_timeout_s)
+        await self._listener.start_serving()
+
+    def _connection(self) -> Requests:
+        """What answers one more peer."""
+        assert self._runner.server is not None, "it is set up"
+        return Requests(
+            self._runner.server,
+            refused=self._refused,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            auto_decompress=False,  # a bomb; see `_answer`
+            # Also for the first headers.
+            keepalive_timeout=self._services.config.limits.idle_timeout_s,
+        )
+
+    def _refused(self, request: web.BaseRequest) -> None:
+        """A peer speaks no HTTP."""
+        log_refusal(logger, "bad_http", peer=_peer(request))
+        self._services.metrics.error("bad_http")
 
     @property
     def port(self) -> int:
@@ -187,8 +221,11 @@ class HttpPort:
             return _failed(failure_of(error))
         except WhisperLiveError as error:
             return _failed(failure_of(error))
-        except (web.HTTPException, ConnectionError):
-            raise  # aiohttp's own answers, and who is gone
+        except web.HTTPException as error:  # aiohttp's own, as for a bad handshake
+            code = HTTPStatus(error.status).name.lower()
+            return _failed(Failure(error.status, error.reason, code=code))
+        except ConnectionError:
+            raise  # who is gone
         except Exception as error:
             logger.error("a request failed", exc_info=error)
             self._services.metrics.error("internal")
@@ -210,6 +247,22 @@ class HttpPort:
         if self._access.needs_key and caller.key_name is None and not has_time:
             raise Denied(HTTPStatus.UNAUTHORIZED, "no_key", caller.address)
         return caller
+
+    def _check_reader(self, request: web.Request) -> None:
+        """As ``_check``, for who reads a room.
+
+        A page of this server does not say so when it reads, and neither does a foreign
+        one under a rebound name: without a key the name must be one of ours.
+        """
+        judged = _judged(request)
+        if shown_key(request.path_qs, judged, ()) is None:
+            judged.setdefault("Origin", f"http://{judged.get('Host', '')}")
+        request[CALLER] = caller = self._access.check(
+            request.path_qs, judged, (), _peer(request)
+        )
+        is_open = self._services.config.access.rooms == "open"
+        if self._access.needs_key and not is_open and caller.key_name is None:
+            raise Denied(HTTPStatus.UNAUTHORIZED, "no_key", caller.address)
 
     def _secret(self, request: web.Request) -> Secret | None:
         """The short-lived key that was shown, where one may be."""
@@ -237,6 +290,35 @@ class HttpPort:
                 response.headers["Access-Control-Allow-Origin"] = origin
 
     # -------------------------------------------------------------------------- pages
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        """The page; published clients open their socket at the same path."""
+        if _is_upgrade(request):
+            return await self._live(request)
+        return self._pages.answer(request, "index.html")
+
+    async def _page_file(self, request: web.Request) -> web.StreamResponse:
+        if not self._pages.has(name := request.match_info["name"]):
+            return await self._other(request)
+        return self._pages.answer(request, name)
+
+    async def _room_page(self, request: web.Request) -> web.StreamResponse:
+        """The same for each room, and whether it is there or not."""
+        return self._pages.answer(request, "room.html")
+
+    async def _page_settings(self, request: web.Request) -> web.Response:
+        """What the page offers to choose; it needs no key, so it tells no names."""
+        config, registry = self._services.config, self._services.registry
+        codes = registry.languages if len(registry.names) == 1 else LANGUAGES
+        named = sorted((language_name(code).capitalize(), code) for code in codes)
+        content = {
+            "needs_key": self._access.needs_key,
+            "models": [] if self._access.needs_key else registry.names,
+            "languages": [{"code": code, "name": name} for name, code in named],
+            "latency": config.speech.latency,
+            "rooms": self._services.rooms.are_on,
+        }
+        return web.json_response(content, headers={"Cache-Control": "no-store"})
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -275,14 +357,18 @@ class HttpPort:
         if not _is_upgrade(request):
             failure = Failure(426, "This is a WebSocket.", code="upgrade")
             return _failed(failure, {"Upgrade": "websocket"})
-        protocol = self._new_realtime(model=request.query.get("model", ""))
+        room = request.query.get("room", "")
+        protocol = self._new_realtime(
+            model=request.query.get("model", ""),
+            room=check_room_name(room) if room else "",
+        )
         if (secret := self._secret(request)) is not None:
             protocol.configure(secret.update)
         return await self._run_socket(request, protocol, ("realtime",))
 
-    def _new_realtime(self, *, model: str = "") -> OpenAIRealtime:
-        speech = self._services.config.speech
-        return OpenAIRealtime(speech, name=f"r{next(self._names)}", model=model)
+    def _new_realtime(self, *, model: str = "", room: str = "") -> OpenAIRealtime:
+        speech, name = self._services.config.speech, f"r{next(self._names)}"
+        return OpenAIRealtime(speech, name=name, model=model, room=room)
 
     async def _client_secrets(self, request: web.Request) -> web.Response:
         """A key for a page, and what its session will be."""
@@ -329,6 +415,9 @@ class HttpPort:
                 f"There is no {request.path[:200]} here; /docs tells what there is."
             )
             return _failed(Failure(404, message, code="unknown_url"))
+        return await self._live(request)
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
         protocol = WhisperLive(self._services.config.speech)
         return await self._run_socket(request, protocol, ("bearer",))
 
@@ -391,6 +480,9 @@ def _denial(denied: Denied) -> Failure:
     if denied.status is HTTPStatus.UNAUTHORIZED:
         message = "A valid key is needed: Authorization: Bearer KEY."
         return Failure(401, message, code="invalid_api_key")
+    if denied.kind == "foreign_host":
+        message = "This server does not know this name for itself: --allowed-hosts."
+        return Failure(denied.status.value, message, code=denied.kind)
     return Failure(denied.status.value, denied.status.phrase, code=denied.kind)
 
 

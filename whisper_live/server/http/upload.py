@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any, cast
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_live.config.model import LimitConfig
@@ -21,6 +22,10 @@ __all__ = ["Upload", "read_upload"]
 
 _FILE = "file"
 _MOST_PARTS = 100  # a client of OpenAI sends at most some twenty
+# Boundaries and headers, which are read line by line; 100 parts have some 400.  aiohttp
+# passes over anything before the first boundary, without a pause: a megabyte of empty
+# lines there held everybody up for three seconds.
+_MOST_LINES = 2_000
 _MOST_FIELD_BYTES = 16_384  # of a prompt 4,096 characters are used
 _MOST_FORM_BYTES = 1 << 20  # of all that is not the file
 _CHUNK_BYTES = 1 << 16
@@ -73,7 +78,8 @@ class _Body:
         self._began_at = asyncio.get_running_loop().time()
 
     async def read_into(self, upload: Upload) -> None:
-        parts = await self._request.multipart()
+        body = cast(StreamReader, _Lines(self._request.content))
+        parts = MultipartReader(self._request.headers, body)
         for _ in range(_MOST_PARTS + 1):
             async with self._patience():
                 part = await parts.next()
@@ -121,6 +127,23 @@ class _Body:
         received = self._request.content.total_bytes
         grace_s = self._limits.handshake_timeout_s
         return _Patience(self._began_at + grace_s + received / _SLOWEST_BYTES_PER_S)
+
+
+class _Lines:
+    """A body, of which only so many lines are read one by one."""
+
+    def __init__(self, body: StreamReader) -> None:
+        self._body = body
+        self._lines = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    async def readline(self, **given: Any) -> bytes:
+        self._lines += 1
+        if self._lines > _MOST_LINES:
+            raise RequestError("The form has too many lines.", code="too_many_lines")
+        return await self._body.readline(**given)
 
 
 class _Patience:

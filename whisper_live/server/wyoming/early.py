@@ -2,7 +2,8 @@
 
 Home Assistant gives up after a second, and a load holds the interpreter for a quarter
 of a second at a time (0.25 s for the demo model, 0.12 s for tiny.en).  A fork needs no
-start of its own; it ends with the load, and with the process that loads.
+start of its own; it ends when the server listens on the same socket, and with the
+process that loads.
 """
 
 from __future__ import annotations

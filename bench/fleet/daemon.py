@@ -43,8 +43,8 @@ class Daemon:
     speech: Speech = Speech()
     objective: Objective = Objective()
     # p95 of partial lag and until text stands, of one stream as measured.  The oracle
-    # reads each word at once; a model hesitates, and does so with any number of streams:
-    # what it takes longer alone is taken off the objective.
+    # reads each word at once; a model hesitates, with any number of streams: what it
+    # takes longer alone is taken off the objective.
     alone_s: tuple[float, float] | None = None
 
     def serve(self, clients: int) -> Summary:

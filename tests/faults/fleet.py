@@ -72,7 +72,7 @@ class Proxy:
 
     async def reload(self, known: int) -> None:
         """Until a new process serves, and has been told of so many clients."""
-        start = ("haproxy_process_start_time_seconds",)
+        start: tuple[str, ...] = ("haproxy_process_start_time_seconds",)
         before = (await asyncio.to_thread(self.values))[start]
         self.process.send_signal(signal.SIGUSR2)
         async with asyncio.timeout(30):

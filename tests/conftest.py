@@ -22,9 +22,8 @@ _LEFT_OUT = {
 }
 _left_out = pytest.StashKey[Counter[str]]()
 
-
-# A shell starts what it runs in the background with SIGINT ignored, and children inherit
-# that: tests of Ctrl-C would wait for ever.
+# A shell starts what it runs in the background with SIGINT ignored, and children
+# inherit that: tests of Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -22,7 +22,7 @@ DECISION = (
     "When to look again",
 )
 # Of other programs, or of the library that reads flags.
-FOREIGN_FLAGS = {"--strict", "--help"}
+FOREIGN_FLAGS = {"--strict", "--help", "--build-arg"}
 # The changelog may name what is gone.
 PRESENT = [page for page in DOCUMENTS if page != "CHANGELOG.md"]
 # Named by the pages and not yet here; to be taken out of this list as they arrive.

@@ -48,6 +48,7 @@ async def test_the_pages_are_those_of_the_other_port() -> None:
     async with running(with_http()) as server:
         assert (await ask(server, "/healthz"))[:2] == (200, "ok\n")
         assert (await ask(server, "/readyz"))[:2] == (200, "ready\n")
+        assert (await ask(server, "/readyz/place"))[:2] == (200, "a place\n")
         status, page, headers = await ask(server, "/metrics")
         assert status == 200 and "whisper_live_sessions 0.0" in page
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")

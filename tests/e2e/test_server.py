@@ -251,8 +251,10 @@ async def test_pages_beside_the_socket() -> None:
 
         assert await asyncio.to_thread(get, "/healthz") == (200, "ok\n")
         assert await asyncio.to_thread(get, "/readyz") == (200, "ready\n")
+        assert await asyncio.to_thread(get, "/readyz/place") == (200, "a place\n")
         status, page = await asyncio.to_thread(get, "/metrics")
         assert status == 200 and "whisper_live_engine_up 1.0" in page
+        assert "whisper_live_places 64.0" in page
         status, page = await asyncio.to_thread(get, "/nothing")
         assert status == 404 and "/healthz" in page and "--http-port" in page
         assert (await asyncio.to_thread(get, "/healthz", "DELETE"))[0] == 405

@@ -23,6 +23,8 @@ def rendered() -> dict[str, set[str]]:
     metrics.audio_dropped("closing", 1.0)
     metrics.suppressed("repetition")
     metrics.error("internal")
+    metrics.session_detached()
+    metrics.session_attached("resumed")
     metrics.room_reader_dropped("stalled")
     metrics.describe(version="1", engine="e", model="m", device="d", compute_type="c")
     page = metrics.render().decode()

@@ -115,6 +115,9 @@ class Metrics:
         self._sessions = Gauge(
             prefix + "sessions", "Sessions that are open.", registry=self._gauges
         )
+        self._places = Gauge(
+            prefix + "places", "Most sessions that are let in at a time.", registry=at
+        )
         self._sessions_total = Counter(
             prefix + "sessions", "Sessions admitted since the start.", registry=at
         )
@@ -301,6 +304,10 @@ class Metrics:
     def session_closed(self) -> None:
         """A session that was opened is over."""
         self._sessions.dec()
+
+    def offer_places(self, count: int) -> None:
+        """So many sessions are let in at a time."""
+        self._places.set(count)
 
     def session_detached(self) -> None:
         """The socket of a session that can be resumed broke."""

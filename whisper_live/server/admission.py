@@ -9,12 +9,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from whisper_live.config.model import LimitConfig
 from whisper_live.errors import Overloaded
 from whisper_live.server.access import Caller
 
-__all__ = ["Admission", "Lease"]
+__all__ = ["Admission", "Lease", "place_page"]
 
 _GUESS_S = 120.0  # told to who waits while nothing is known
 _SOONEST_S = 1.0  # "now" would only bring the client back to be refused again
@@ -73,15 +74,17 @@ class Admission:
             same = [held for held in leases if held.caller.key_name == caller.key_name]
             if len(same) >= limit:
                 self._turn_away("this key has its sessions", "key", same)
-        if limit_s := limits.max_queue_delay_s:
-            if (delay_s := self._queue_delay_s(model)) > limit_s:
-                self._turn_away(f"requests wait {delay_s:.1f} s", "overload", leases)
-            if (late_s := self.behind_s()) > limit_s:
-                why = f"audio is read {late_s:.1f} s late"
-                self._turn_away(why, "overload", leases)
+        if why := self._overload(model):
+            self._turn_away(why, "overload", leases)
         lease = Lease(caller, place, self._clock(), behind_s)
         leases.add(lease)
         return lease
+
+    def has_place(self, model: str) -> bool:
+        """Whether a session of this model would be let in, whoever asks."""
+        if self._is_closed or len(self._leases) >= self._limits.max_sessions:
+            return False
+        return not self._overload(model)
 
     def release(self, lease: Lease) -> None:
         """The session is over; how long it took tells when the next place is free."""
@@ -102,6 +105,15 @@ class Admission:
         """How late audio is taken in, by the middle one of all sessions."""
         return statistics.median([held.behind_s() for held in self._leases] or [0.0])
 
+    def _overload(self, model: str) -> str:
+        """Why one more session would have its text too late; empty if it would not."""
+        limit_s = self._limits.max_queue_delay_s
+        if limit_s and (delay_s := self._queue_delay_s(model)) > limit_s:
+            return f"requests wait {delay_s:.1f} s"
+        if limit_s and (late_s := self.behind_s()) > limit_s:
+            return f"audio is read {late_s:.1f} s late"
+        return ""
+
     def _turn_away(self, why: str, kind: str, holders: Collection[Lease]) -> None:
         """Tell when the first of ``holders`` is likely to leave, at the latest."""
         waits_s = []
@@ -113,3 +125,16 @@ class Admission:
             waits_s.append(max(limit - (self._clock() - first), 0.0))
         wait_s = max(min(waits_s, default=_GUESS_S), _SOONEST_S)
         raise Overloaded(why, wait_minutes=wait_s / 60, kind=kind)
+
+
+def place_page(is_ready: bool, admission: Admission) -> tuple[HTTPStatus, str]:
+    """Status and text of ``/readyz/place``, by which a load balancer sends new clients.
+
+    Full is 404 and not 503: HAProxy (``http-check disable-on-404``) then sends nobody
+    new, and still those who come back to a session that waits for them here.
+    """
+    if not is_ready:
+        return HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n"
+    if not admission.has_place(""):
+        return HTTPStatus.NOT_FOUND, "no place\n"
+    return HTTPStatus.OK, "a place\n"

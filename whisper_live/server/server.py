@@ -42,7 +42,7 @@ from whisper_live.protocols.base import Protocol
 from whisper_live.protocols.whisperlive.server import WhisperLive
 from whisper_live.rate_limit import RateLimit
 from whisper_live.server.access import JUDGED_HEADERS, UNIX_PEER, Access, Caller, Denied
-from whisper_live.server.admission import Admission
+from whisper_live.server.admission import Admission, place_page
 from whisper_live.server.certificate import Certificate
 from whisper_live.server.connection import Connection
 from whisper_live.server.handover import HandedOver, StateFolder
@@ -236,6 +236,7 @@ class Server:
                 rested=lambda: self._rest_in(_RESTS_AFTER_S),
             )
         self._metrics.ask_behind(self._admission.behind_s)
+        self._metrics.offer_places(config.limits.max_sessions)
         info = engine.info
         self._metrics.describe(
             version=__version__,
@@ -538,6 +539,8 @@ class Server:
             if not self._is_ready:
                 return _page(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
             return _page(HTTPStatus.OK, "ready\n")
+        if path == "/readyz/place":
+            return _page(*place_page(self._is_ready, self._admission))
         return _page(HTTPStatus.NOT_FOUND, _NO_PAGE)
 
     @property

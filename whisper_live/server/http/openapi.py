@@ -42,6 +42,7 @@ _PAGES = {
     "/room/{name}.vtt": ("The same as live WebVTT.", "text/vtt"),
     "/healthz": ("The process serves.", "text/plain"),
     "/readyz": ("The model is loaded and the engine answers; else 503.", "text/plain"),
+    "/readyz/place": ("A new session would be let in; else 404 or 503.", "text/plain"),
     "/metrics": ("Prometheus' metrics.", "text/plain"),
     "/docs": ("This page.", "text/html"),
     "/openapi.json": ("This page as an OpenAPI document.", "application/json"),

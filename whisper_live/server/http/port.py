@@ -42,6 +42,7 @@ from whisper_live.server.access import (
     Denied,
     shown_key,
 )
+from whisper_live.server.admission import place_page
 from whisper_live.server.http import openapi
 from whisper_live.server.http.pages import Pages
 from whisper_live.server.http.requests import Requests, limit_unread
@@ -98,6 +99,7 @@ class HttpPort:
         app.router.add_get("/page/{name}", self._page_file)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._readiness)
+        app.router.add_get("/readyz/place", self._place)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/docs", self._docs)
         app.router.add_get("/openapi.json", self._openapi)
@@ -325,6 +327,10 @@ class HttpPort:
         if not self._is_ready():
             return web.Response(text="not ready\n", status=503)
         return web.Response(text="ready\n")
+
+    async def _place(self, request: web.Request) -> web.Response:
+        status, text = place_page(self._is_ready(), self._services.admission)
+        return web.Response(text=text, status=status)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         headers, own = _judged(request), _host(request, "sockname")

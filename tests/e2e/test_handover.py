@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,38 @@ async def test_half_a_word_goes_from_one_daemon_to_the_next(tmp_path: Path) -> N
         told = await ready(again, resume_token=token, last_seq=seq)
         assert told["received"] == half and told["snapshot"]
         await again.say(samples[half:])
+        await again.end()
+        assert await again.rest() == 1000
+    assert again.words == [1, 2, 3]
+
+
+async def test_a_session_that_ends_while_it_is_written_ends_with_the_next_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, _ = write_words([1, 2, 3])
+    config = quick(state_dir=str(tmp_path))
+    is_closed = threading.Event()
+    write = StateFolder.write
+
+    def write_late(folder: StateFolder, state: HandedOver, *, wait_s: float) -> None:
+        is_closed.wait(10)  # a slow disk
+        write(folder, state, wait_s=wait_s)
+
+    monkeypatch.setattr(StateFolder, "write", write_late)
+    async with running(config) as server, client(server) as peer:
+        token = (await ready(peer, resume=True))["resume_token"]
+        closing = asyncio.create_task(server.close())
+        while "restarting" not in (peer.messages[-1] if peer.messages else {}):
+            await peer.next()
+        await peer.say(samples)
+        await peer.end()
+        assert await peer.rest() == 1012
+        is_closed.set()
+        await closing
+    assert peer.words == []
+    async with running(config) as server, client(server) as again:
+        told = await ready(again, resume_token=token)
+        await again.say(samples[told["received"] :])
         await again.end()
         assert await again.rest() == 1000
     assert again.words == [1, 2, 3]

@@ -47,6 +47,7 @@ _LEFT = (1000, 1005)
 _BROKEN_RULES = (1002, 1007, 1008, 1009)
 # The server goes, or the client reads nothing: these closes wait for nobody.
 _AT_ONCE = (1001, 1012, 1013)
+_RESTART = (1012, "service restart")
 # Of messages kept for a client that may not have got them.  A minute of them has some
 # 200 KB if each repeats ten segments; what is more is told as a snapshot.
 _MOST_KEPT_CHARACTERS = 1 << 18
@@ -260,6 +261,10 @@ class ResumableSocket:
         if self._terms is None:
             await self._newest.close(code, reason)
             return
+        if self._is_muted and code not in _AT_ONCE:
+            # It came to its end here with words that were not told: who heard that it
+            # was over would not come to the next daemon, which tells them.
+            code, reason = _RESTART
         if reason == NO_ANSWER:  # only this socket is dead
             if self._carrier is not None:
                 await self._carrier.close(code, reason)

@@ -70,3 +70,11 @@ async def test_a_socket_that_breaks_leaves_the_session_waiting() -> None:
     socket.release()
     with pytest.raises(SocketClosed):
         await reading
+
+
+async def test_what_goes_on_elsewhere_is_not_over_here() -> None:
+    carrier, changes = Carrier(), list[Change]()
+    socket = kept(carrier, changes)
+    socket.mute()
+    await socket.close(1000)
+    assert carrier.own_close_code == 1012

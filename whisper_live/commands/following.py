@@ -12,7 +12,7 @@ import contextlib
 import io
 import signal
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -26,13 +26,14 @@ from whisper_live.client.events import (
     Warned,
 )
 from whisper_live.client.live import LiveClient
+from whisper_live.client.stopping import until
 from whisper_live.client.subtitles import Layout
 from whisper_live.commands.screen import Screen
 from whisper_live.errors import ConfigError, WhisperLiveError
 from whisper_live.protocols.jsonl import JsonLines
 from whisper_live.session.updates import Ending, Update
 
-__all__ = ["View", "ctrl_c", "follow", "viewed"]
+__all__ = ["View", "follow", "follow_until_ctrl_c", "viewed"]
 
 
 class _Writer(Protocol):
@@ -201,8 +202,31 @@ async def follow(
         raise WhisperLiveError(f"not all has come out: {'; '.join(view.losses)}")
 
 
+async def follow_until_ctrl_c(
+    url: str,
+    arguments: argparse.Namespace,
+    source: Callable[[View], AsyncGenerator[Samples]],
+) -> None:
+    """Follow what is said now, as the flags ask for, until it ends or Ctrl-C.
+
+    Raises what ``source``, ``viewed`` and ``follow`` raise.
+    """
+    client = LiveClient(
+        url,
+        audio_format="int16",
+        language=arguments.language,
+        task=arguments.task,
+        key=arguments.key,
+        ca=arguments.ca,
+        initial_prompt=arguments.initial_prompt,
+        hotwords=arguments.hotwords,
+    )
+    with viewed(arguments) as view, _ctrl_c() as stop:
+        await follow(client, until(stop, source(view)), view)
+
+
 @contextlib.contextmanager
-def ctrl_c() -> Iterator[asyncio.Event]:
+def _ctrl_c() -> Iterator[asyncio.Event]:
     """An event that the first Ctrl-C sets; the second one ends the program at once."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

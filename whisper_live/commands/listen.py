@@ -17,10 +17,8 @@ from whisper_live.audio import Samples
 from whisper_live.client.broadcasts import broadcast
 from whisper_live.client.chunks import pcm_chunks
 from whisper_live.client.connection import paced
-from whisper_live.client.live import LiveClient
 from whisper_live.client.reach import server_url
-from whisper_live.client.stopping import until
-from whisper_live.commands.following import View, ctrl_c, follow, viewed
+from whisper_live.commands.following import View, follow_until_ctrl_c
 from whisper_live.config.model import Config
 from whisper_live.errors import ConfigError, DecodeError
 from whisper_live.media.files import probe_file, read_file
@@ -37,19 +35,9 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
 
 
 async def _listen(url: str, arguments: argparse.Namespace) -> None:
-    client = LiveClient(
-        url,
-        audio_format="int16",
-        language=arguments.language,
-        task=arguments.task,
-        key=arguments.key,
-        ca=arguments.ca,
-        initial_prompt=arguments.initial_prompt,
-        hotwords=arguments.hotwords,
+    await follow_until_ctrl_c(
+        url, arguments, lambda view: _audio(arguments.address, view)
     )
-    with viewed(arguments) as view, ctrl_c() as stop:
-        source = _audio(arguments.address, view)
-        await follow(client, until(stop, source), view)
 
 
 def _audio(address: str, view: View) -> AsyncGenerator[Samples]:

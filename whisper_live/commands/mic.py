@@ -14,11 +14,9 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from whisper_live.audio import Samples
-from whisper_live.client.live import LiveClient
 from whisper_live.client.microphone import devices, microphone
 from whisper_live.client.reach import server_url
-from whisper_live.client.stopping import until
-from whisper_live.commands.following import ctrl_c, follow, viewed
+from whisper_live.commands.following import View, follow_until_ctrl_c
 from whisper_live.commands.screen import Screen
 from whisper_live.config.model import Config
 
@@ -40,19 +38,10 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
 
 
 async def _listen(url: str, arguments: argparse.Namespace) -> None:
-    client = LiveClient(
-        url,
-        audio_format="int16",
-        language=arguments.language,
-        task=arguments.task,
-        key=arguments.key,
-        ca=arguments.ca,
-        initial_prompt=arguments.initial_prompt,
-        hotwords=arguments.hotwords,
-    )
-    with viewed(arguments) as view, ctrl_c() as stop:
-        source = _metered(microphone(_device(arguments.device)), view.screen)
-        await follow(client, until(stop, source), view)
+    def metered(view: View) -> AsyncGenerator[Samples]:
+        return _metered(microphone(_device(arguments.device)), view.screen)
+
+    await follow_until_ctrl_c(url, arguments, metered)
 
 
 def _device(given: str | None) -> str | int | None:

@@ -375,16 +375,18 @@ class Batcher:
 
     def _background_rows(self, now: float) -> int:
         """How many background rows the next call may have."""
-        is_read = any(c.is_background and len(c.ids) > 1 for c in self._calls.values())
+        runs_batch = any(
+            len(c.ids) > 1 for c in self._calls.values() if c.is_background
+        )
         is_alone = self._workers == 1 and now < self._pauses_until
-        return 1 if self._speaking or is_read or is_alone else self._batch_size
+        return 1 if self._speaking or runs_batch or is_alone else self._batch_size
 
     def _background_from(self) -> float:
         """From when on one may start; inf: when the one that runs has ended."""
-        is_read = any(call.is_background for call in self._calls.values())
+        runs = any(call.is_background for call in self._calls.values())
         if self._speaking:
-            return math.inf if is_read else self._background_rests_until
-        return self._pauses_until if is_read else -math.inf
+            return math.inf if runs else self._background_rests_until
+        return self._pauses_until if runs else -math.inf
 
     def _start(self, chosen: Sequence[_Entry], now: float) -> list[Request]:
         ids = tuple(entry.request.id for entry in chosen)
